@@ -1,0 +1,211 @@
+"""Fine-tuning through transformers' Trainer: a tokenized corpus in, a `TrainResult` out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sintese import features, metrics
+from sintese.config import RunConfig, planned_steps
+from sintese.errors import TrainingError
+from sintese.models import Precision
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+# What the Trainer calls things → what they are called in MLflow. The slash makes MLflow's UI
+# put training and validation in a group of charts each.
+_TRAIN_NAMES = {
+    "loss": "train/loss",
+    "grad_norm": "train/grad_norm",
+    "learning_rate": "train/learning_rate",
+    "epoch": "train/epoch",
+}
+
+Report = Callable[[dict[str, float], int], None]
+"""Receives metrics by name and the optimizer step they belong to."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training did.
+
+    Attributes:
+        steps: optimizer steps done; fewer than planned after early stopping.
+        train_loss: mean loss over all steps.
+        best_metric: value of `metric_for_best_model` of the weights kept, if it was evaluated.
+        best_step: step of those weights, if it was evaluated.
+        seconds: wall time.
+        history: every logged step: `step` and metrics by their MLflow names.
+    """
+
+    steps: int
+    train_loss: float
+    best_metric: float | None
+    best_step: int | None
+    seconds: float
+    history: tuple[dict[str, float], ...]
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    train: features.Features,
+    validation: features.Features,
+    references: Sequence[str],
+    config: RunConfig,
+    precision: Precision,
+    output_dir: Path,
+    report: Report,
+) -> TrainResult:
+    """Train `model` in place; afterwards it holds the best weights seen on `validation`.
+
+    Args:
+        model: prepared by `tuning.prepare`.
+        tokenizer: the model's.
+        train: tokenized training split.
+        validation: tokenized validation split.
+        references: the validation summaries, whole, in the order of `validation`.
+        config: the resolved recipe.
+        precision: decided by `models.choose_precision`.
+        output_dir: checkpoints go to `output_dir/checkpoints`.
+        report: called with each batch of metrics.
+
+    Raises:
+        TrainingError: the loss is no longer a finite number.
+    """
+    from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+
+    evaluates = config.training.eval_strategy != "no"
+    recorder = _recorder(report)
+    callbacks: list[Any] = [recorder]
+    if config.training.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=_arguments(config, precision, output_dir, rows=train.truncation.rows),
+        train_dataset=train.dataset,
+        eval_dataset=validation.dataset if evaluates else None,
+        processing_class=tokenizer,
+        data_collator=features.collator(tokenizer, model),
+        compute_metrics=_scorer(tokenizer, references, config) if evaluates else None,
+        callbacks=callbacks,
+    )
+    outcome = trainer.train()
+    if not math.isfinite(outcome.training_loss):
+        raise _not_finite(outcome.training_loss, trainer.state.global_step)
+    return TrainResult(
+        steps=trainer.state.global_step,
+        train_loss=outcome.training_loss,
+        best_metric=trainer.state.best_metric,
+        best_step=trainer.state.best_global_step if evaluates else None,
+        seconds=outcome.metrics["train_runtime"],
+        history=tuple(recorder.history),
+    )
+
+
+def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, rows: int) -> Any:
+    from transformers import GenerationConfig, Seq2SeqTrainingArguments
+
+    training = config.training
+    steps = planned_steps(config, rows)
+    warmup = training.warmup_steps
+    if warmup is None:
+        warmup = min(round(steps * training.warmup_ratio), steps - 1)
+    evaluates = training.eval_strategy != "no"
+    return Seq2SeqTrainingArguments(
+        output_dir=str(output_dir / "checkpoints"),
+        num_train_epochs=training.num_train_epochs,
+        max_steps=training.max_steps or -1,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler_type,
+        warmup_steps=warmup,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        optim=training.optim,
+        per_device_train_batch_size=training.per_device_train_batch_size,
+        per_device_eval_batch_size=training.per_device_eval_batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        gradient_checkpointing=training.gradient_checkpointing,
+        bf16=precision.name == "bf16",
+        label_smoothing_factor=training.label_smoothing,
+        eval_strategy=training.eval_strategy,
+        eval_steps=training.eval_steps,
+        save_strategy=training.eval_strategy,
+        save_steps=training.eval_steps,
+        save_total_limit=training.save_total_limit,
+        load_best_model_at_end=evaluates,
+        metric_for_best_model=f"eval_{training.metric_for_best_model}" if evaluates else None,
+        greater_is_better=training.metric_for_best_model != "loss",
+        predict_with_generate=True,
+        # Set here because the library's default cuts every summary at 20 tokens.
+        generation_config=GenerationConfig(
+            **config.generation.model_dump(),
+            decoder_start_token_id=0,
+            pad_token_id=0,
+            eos_token_id=1,
+        ),
+        logging_steps=training.logging_steps,
+        # The default replaces a NaN loss by the running mean and hides that training is lost.
+        logging_nan_inf_filter=False,
+        seed=training.seed,
+        data_seed=training.seed,
+        report_to="none",
+        dataloader_pin_memory=precision.name == "bf16",
+    )
+
+
+def _scorer(
+    tokenizer: PreTrainedTokenizerBase, references: Sequence[str], config: RunConfig
+) -> Callable[[Any], dict[str, float]]:
+    pad = tokenizer.pad_token_id
+
+    def score(prediction: Any) -> dict[str, float]:
+        # Rows of different batches are padded to one width with −100, which is no token.
+        rows = [[t if t >= 0 else pad for t in row] for row in prediction.predictions.tolist()]
+        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        lengths = [sum(t != pad for t in row[1:]) for row in rows]
+        cap = config.generation.max_new_tokens
+        return {
+            **metrics.rouge(texts, references, protocol=config.evaluation.protocol),
+            "generated_tokens": sum(lengths) / len(lengths),
+            "capped_share": sum(length >= cap for length in lengths) / len(lengths),
+        }
+
+    return score
+
+
+def _recorder(report: Report) -> Any:
+    """Return a Trainer callback that renames, keeps and reports what the Trainer logs."""
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):
+        def __init__(self) -> None:
+            self.history: list[dict[str, float]] = []
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            found: dict[str, float] = {}
+            for key, value in (logs or {}).items():
+                if key in _TRAIN_NAMES:
+                    found[_TRAIN_NAMES[key]] = float(value)
+                elif key.startswith("eval_") and not key.endswith("_per_second"):
+                    found[f"validation/{key.removeprefix('eval_')}"] = float(value)
+            if not found:
+                return
+            self.history.append({"step": state.global_step, **found})
+            report(found, state.global_step)
+            if not math.isfinite(found.get("train/loss", 0.0)):
+                raise _not_finite(found["train/loss"], state.global_step)
+
+    return Recorder()
+
+
+def _not_finite(loss: float, step: int) -> TrainingError:
+    return TrainingError(
+        f"the training loss is {loss} at step {step}: lower training.learning_rate, or use "
+        "training.precision fp32; nothing was registered"
+    )
