@@ -163,12 +163,12 @@ def serve(
     token = next((value.strip() for value in tokens if value.strip()), "")
     password = os.environ.pop("MLFLOW_UP_PASSWORD", "")
     exposed = tunnel or not _is_loopback(host)
-    login = _login(password, why="--tunnel" if tunnel else f"--host {host}") if exposed else None
     if tunnel and not token:
         raise UsageError(
             "--tunnel: NGROK_AUTHTOKEN is not set; copy the token from your ngrok dashboard and "
             "export it"
         )
+    login = _login(password, why="--tunnel" if tunnel else f"--host {host}") if exposed else None
     _check_names(allowed_hosts)
     _check_port(host, port)
     database = _database(backend_store_uri)
@@ -355,7 +355,10 @@ def _environment(database: str) -> dict[str, str]:
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # MLflow's own use of Starlette; nothing that the reader of the terminal could mend.
-    quiet = [environment.get("PYTHONWARNINGS", ""), "ignore:starlette.middleware.wsgi is deprecated"]
+    quiet = [
+        environment.get("PYTHONWARNINGS", ""),
+        "ignore:starlette.middleware.wsgi is deprecated",
+    ]
     environment["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
     return environment
 

@@ -252,7 +252,9 @@ def dep11_pairs(apt: Apt, sources: dict[str, str]) -> Iterator[Pair]:
             package = str(row.get("Package", row.get("ID", "")))
             for lang in LANGUAGES:
                 fields = [row.get(key) or {} for key in ("Summary", "Description")]
-                summary, body = (str(f.get(lang) or f.get(lang.replace("_", "-"), "")) for f in fields)
+                summary, body = (
+                    str(f.get(lang) or f.get(lang.replace("_", "-"), "")) for f in fields
+                )
                 summary, body = squeeze(summary), strip_markup(body)
                 if len(words(body)) < 8 or len(words(summary)) < 2 or not looks_portuguese(body):
                     continue

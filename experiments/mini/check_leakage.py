@@ -39,9 +39,7 @@ def first_words(text: str, *, count: int = OPENING) -> str:
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
     """Return the set of word 5-grams of `text` (one shorter tuple when it has fewer words)."""
     found = words(text)
-    return frozenset(
-        tuple(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1))
-    )
+    return frozenset(tuple(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
 
 
 def package_stem(package: str) -> str:

@@ -98,7 +98,8 @@ def train_tokenizer(data: Path, folder: Path) -> None:
         pad_piece="<pad>",
         eos_piece="</s>",
         unk_piece="<unk>",
-        required_chars="".join(map(chr, range(0x21, 0x7F))) + "“”‘’«»—–…€ºª°•§²³½áàâãéêíóôõúüçÁÀÂÃÉÊÍÓÔÕÚÇ",
+        required_chars="".join(map(chr, range(0x21, 0x7F)))
+        + "“”‘’«»—–…€ºª°•§²³½áàâãéêíóôõúüçÁÀÂÃÉÊÍÓÔÕÚÇ",
         num_threads=2,
         minloglevel=2,
     )
@@ -204,8 +205,9 @@ class Material:
         counts = Counter(w for p in self.pairs for w in set(WORD.findall(p["text"])))
         self.common = frozenset(w for w, n in counts.items() if n > 40)
         self.rare = sorted(
-            w for w, n in counts.items() if n <= 6 and 3 <= len(w) <= 12 and not w[0].isdigit()
-            and w != w.lower()
+            w
+            for w, n in counts.items()
+            if n <= 6 and 3 <= len(w) <= 12 and not w[0].isdigit() and w != w.lower()
         )
 
     def encode(self, text: str, rng: random.Random, *, sample: float = 0.0) -> list[int]:
@@ -305,9 +307,7 @@ class Material:
 
     def close(self, source: list[int], target: list[int]) -> Example:
         """Cut both sides to their limits and add </s>."""
-        return Example(
-            [*source[: self.max_source - 1], EOS], [*target[: self.max_target - 1], EOS]
-        )
+        return Example([*source[: self.max_source - 1], EOS], [*target[: self.max_target - 1], EOS])
 
 
 def load_material(data: Path, spm_file: Path, *, max_source: int, max_target: int) -> Material:
@@ -452,9 +452,7 @@ class Optimizer:
             tables = [p for _, p in named if id(p) not in chosen and p.ndim == 2]
             vectors = [p for _, p in named if id(p) not in chosen and p.ndim != 2]
             self.parts.append(
-                torch.optim.Muon(
-                    matrices, lr=lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
-                )
+                torch.optim.Muon(matrices, lr=lr, weight_decay=0.02, adjust_lr_fn="match_rms_adamw")
             )
             self.parts.append(
                 torch.optim.Adam(
@@ -647,14 +645,20 @@ def fit(
             )
             if score > best:
                 best = score
-                save_atomically({"model": model.state_dict(), "step": step, "score": score},
-                                best_path)
+                save_atomically(
+                    {"model": model.state_dict(), "step": step, "score": score}, best_path
+                )
             model.load_state_dict(held, strict=False)
             mean = sum(losses) / len(losses)
             losses.clear()
             minutes = (spent + time.monotonic() - began) / 60
-            line = {"step": step + 1, "loss": round(mean, 4), "rouge1": round(score, 4),
-                    "best": round(best, 4), "minutes": round(minutes, 1)}
+            line = {
+                "step": step + 1,
+                "loss": round(mean, 4),
+                "rouge1": round(score, 4),
+                "best": round(best, 4),
+                "minutes": round(minutes, 1),
+            }
             with (folder / f"{plan.stage}.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(f"{plan.stage} {json.dumps(line)} | {outputs[0]} | {outputs[1]}")

@@ -70,7 +70,9 @@ def main() -> None:
         "help_option_names": ["-h", "--help"],
     },
 )
-@click.option("--config", "recipe", metavar="FILE", help="Recipe to run, such as experiments/demo.yaml.")
+@click.option(
+    "--config", "recipe", metavar="FILE", help="Recipe to run, such as experiments/demo.yaml."
+)
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED, metavar="[--section.field VALUE]...")
 @click.option("--check", "only_check", is_flag=True, help="Check recipe and corpus, then stop.")
 def train(recipe: str | None, overrides: Sequence[str], only_check: bool) -> None:
@@ -103,15 +105,21 @@ def train(recipe: str | None, overrides: Sequence[str], only_check: bool) -> Non
 
 @main.command(cls=_Guarded)
 @click.option(
-    "--predictions", type=click.Path(path_type=Path), metavar="FILE.jsonl",
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
     help="Summaries made by any system: rows of id, prediction, reference.",
 )
-@click.option("--json", "out", type=click.Path(path_type=Path), metavar="OUT", help="Write the scores here.")
+@click.option(
+    "--json", "out", type=click.Path(path_type=Path), metavar="OUT", help="Write the scores here."
+)
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 def evaluate(predictions: Path | None, out: Path | None, force: bool) -> None:
     """Score summaries under the three ROUGE protocols."""
     if predictions is None:
-        raise click.UsageError("give --predictions FILE.jsonl with rows of id, prediction, reference")
+        raise click.UsageError(
+            "give --predictions FILE.jsonl with rows of id, prediction, reference"
+        )
     if out is not None and out.exists() and not force:
         raise click.UsageError(f"--json {out} exists: name another file or add --force")
 
@@ -121,17 +129,23 @@ def evaluate(predictions: Path | None, out: Path | None, force: bool) -> None:
     _, made, references = read_predictions(predictions)
     rouge = metrics.rouge_all(made, references)
     header = ("protocol", *metrics.ROUGE_TYPES)
-    rows = [(name, *(f"{kinds[k]:.2f}" for k in metrics.ROUGE_TYPES)) for name, kinds in rouge.items()]
+    rows = [
+        (name, *(f"{kinds[k]:.2f}" for k in metrics.ROUGE_TYPES)) for name, kinds in rouge.items()
+    ]
     click.echo(f"{len(made)} summaries, mean F1 x 100")
     _print_table([header, *rows])
     if out is not None:
-        out.write_text(json.dumps({"n": len(made), "rouge": rouge}, indent=2) + "\n", encoding="utf-8")
+        out.write_text(
+            json.dumps({"n": len(made), "rouge": rouge}, indent=2) + "\n", encoding="utf-8"
+        )
         click.echo(f"wrote {out}")
 
 
 @main.command(cls=_Guarded)
 @click.argument("file", type=click.File(encoding="utf-8"), default="-")
-@click.option("--model", default="sintese", show_default=True, metavar="NAME", help="Registered model.")
+@click.option(
+    "--model", default="sintese", show_default=True, metavar="NAME", help="Registered model."
+)
 @click.option("--alias", default="champion", show_default=True, help="Alias of the version to use.")
 def summarize(file: Any, model: str, alias: str) -> None:
     """Summarize FILE, or standard input, with a registered model."""
@@ -150,7 +164,9 @@ def summarize(file: Any, model: str, alias: str) -> None:
 
 
 @main.command(cls=_Guarded)
-@click.option("--model", default="sintese", show_default=True, metavar="NAME", help="Registered model.")
+@click.option(
+    "--model", default="sintese", show_default=True, metavar="NAME", help="Registered model."
+)
 @click.option("--alias", default="champion", show_default=True, help="Alias of the version to use.")
 @click.option("--endpoint", metavar="URL", help="Summarize through a model server instead.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -163,9 +179,9 @@ def ui(model: str, alias: str, endpoint: str | None, host: str, port: int) -> No
 
     page = _load_shell("ui")
     if endpoint:
-        from sintese.engines.http import HttpEngine
+        from sintese.remote import ModelServer
 
-        remote = HttpEngine(endpoint)
+        remote = ModelServer(endpoint)
         page.launch(lambda: remote, host=host, port=port)
         return
     runs.connect(None)
@@ -223,7 +239,7 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-class _terminable:  # noqa: N801 - reads as a statement
+class _terminable:
     """Let SIGTERM unwind like Ctrl-C does, so that the run is recorded as KILLED."""
 
     def __enter__(self) -> None:
@@ -239,16 +255,19 @@ class _terminable:  # noqa: N801 - reads as a statement
 
 def _quiet_libraries() -> None:
     """Say nothing to anybody's servers, and keep other libraries' chatter out of the output."""
-    import logging
+    import warnings
 
+    # Deprecations inside and between other people's libraries are nothing a person can act on.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def _load_shell(name: str) -> Any:
@@ -273,7 +292,9 @@ def _say(line: str) -> None:
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for number, row in enumerate(rows):
-        click.echo("  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        )
         if number == 0:
             click.echo("  " + "  ".join("─" * width for width in widths))
 
@@ -281,14 +302,20 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 def _print_outcome(config: Any, outcome: Any) -> None:
     from sintese import reports
 
-    click.echo(f"\nTest split, {len(outcome.evaluation.rows)} documents, ROUGE F1 x 100 [95 % interval]")
+    click.echo(
+        f"\nTest split, {len(outcome.evaluation.rows)} documents, ROUGE F1 x 100 [95 % interval]"
+    )
+    everyone = [outcome.evaluation, *outcome.baselines]
     for protocol in outcome.evaluation.rouge:
         decides = " (decides)" if protocol == config.evaluation.protocol else ""
         click.echo(f"\n{protocol}{decides}")
-        _print_table(reports.score_table([outcome.evaluation, outcome.lead], protocol=protocol))
+        _print_table(reports.score_table(everyone, protocol=protocol))
     row = outcome.evaluation.rows[0]
     click.echo(f"\nA summary ({row.id})\n  text:       {_one_line(row.text, 150)}")
-    click.echo(f"  reference:  {_one_line(row.reference, 150)}\n  prediction: {_one_line(row.prediction, 150)}")
+    click.echo(
+        f"  reference:  {_one_line(row.reference, 150)}\n"
+        f"  prediction: {_one_line(row.prediction, 150)}"
+    )
     click.echo(f"\nrun      {outcome.run_id} in {outcome.tracking_uri}")
     click.echo(f"files    {outcome.directory}")
     if outcome.version is not None:
@@ -296,6 +323,22 @@ def _print_outcome(config: Any, outcome: Any) -> None:
     if outcome.decision is not None:
         verdict = "champion" if outcome.decision.promoted else "not promoted"
         click.echo(f"gate     {verdict}: {outcome.decision.reason}")
+    if outcome.version is not None:
+        _print_next(outcome)
+
+
+def _print_next(outcome: Any) -> None:
+    """Print the commands that a person will want now, ready to copy."""
+    name = outcome.version.name
+    serve = f"mlflow models serve -m models:/{name}@champion --env-manager local --port 5001"
+    click.echo("\nNext, from this folder:")
+    for command, purpose in (
+        ("python mlflow_up.py", "look at the run in MLflow, http://127.0.0.1:5000"),
+        (f"sintese ui --model {name}", "summarize on a page, http://127.0.0.1:7860"),
+        (f"sintese summarize text.txt --model {name}", "summarize a file"),
+        (serve, "serve it over HTTP"),
+    ):
+        click.echo(f"  {command}\n      {purpose}")
 
 
 def _one_line(text: str, width: int) -> str:

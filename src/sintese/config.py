@@ -172,6 +172,7 @@ class EvaluationConfig(Section):
         "unicode", description="ROUGE protocol that decides; all three are always reported"
     )
     lead_sentences: int = Field(3, ge=1, description="k of the LEAD-k baseline")
+    untuned: bool = Field(False, description="measure the base model as it was, too")
     batch_size: int = Field(8, ge=1, description="documents a generation batch")
     samples: int = Field(50, ge=1, description="rows of the samples table")
 
@@ -184,7 +185,7 @@ class GateConfig(Section):
     margin: float = Field(
         0.0, ge=0, le=100, description="points × 100 by which the champion must be exceeded"
     )
-    beat_lead: bool = Field(True, description="refuse a model that does not exceed LEAD-k")
+    beat_lead: bool = Field(True, description="refuse a model that does not exceed every LEAD")
 
 
 class TrackingConfig(Section):
@@ -228,7 +229,7 @@ class RunConfig(Recipe):
     def _check(self) -> Self:
         if faults := cross_faults(self):
             # A custom error keeps pydantic from prefixing the text with "Value error, ".
-            raise PydanticCustomError("sintese", "; ".join(map(str, faults)))  # type: ignore[misc]
+            raise PydanticCustomError("sintese", "; ".join(map(str, faults)))
         return self
 
 
@@ -376,7 +377,9 @@ def draft(
     return config, faults + cross_faults(config)
 
 
-def load(path: str | Path | None = None, *, overrides: Mapping[str, str] | None = None) -> RunConfig:
+def load(
+    path: str | Path | None = None, *, overrides: Mapping[str, str] | None = None
+) -> RunConfig:
     """Make a `RunConfig` from a recipe and overrides (dotted field name → text).
 
     Raises:
@@ -468,9 +471,7 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _repaired(
-    model: type[M], values: Mapping[str, Any], *, prefix: str
-) -> tuple[M, list[Fault]]:
+def _repaired(model: type[M], values: Mapping[str, Any], *, prefix: str) -> tuple[M, list[Fault]]:
     """Validate `values`; where they are faulty, say why and fall back to the default."""
     faults: list[Fault] = []
     kept = dict(values)

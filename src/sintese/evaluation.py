@@ -195,7 +195,8 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], list[str]]:
 def _field(row: Any, key: str, path: Path, number: int) -> Any:
     if not isinstance(row, dict) or key not in row:
         raise DataError(
-            f"--predictions {path}, line {number}: no {key!r}; a row holds id, prediction, reference"
+            f"--predictions {path}, line {number}: no {key!r}; "
+            "a row holds id, prediction, reference"
         )
     return row[key]
 

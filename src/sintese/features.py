@@ -71,7 +71,9 @@ def tokenize(
         }
 
     rows = Dataset.from_dict({"text": list(texts), "summary": list(summaries)})
-    encoded = rows.map(encode, batched=True, remove_columns=["text", "summary"], keep_in_memory=True)
+    encoded = rows.map(
+        encode, batched=True, remove_columns=["text", "summary"], keep_in_memory=True
+    )
     source_tokens, target_tokens = encoded["source_tokens"][:], encoded["target_tokens"][:]
     total = sum(source_tokens) + sum(target_tokens)
     truncation = Truncation(
@@ -85,9 +87,7 @@ def tokenize(
     return Features(encoded.select_columns(["input_ids", "labels"]), truncation)
 
 
-def collator(
-    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel
-) -> DataCollatorForSeq2Seq:
+def collator(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> DataCollatorForSeq2Seq:
     """Pad each batch to its own longest row; padded labels are −100 and not in the loss."""
     from transformers import DataCollatorForSeq2Seq
 

@@ -194,7 +194,7 @@ def load_base(
             torch.manual_seed(seed)
             built = AutoModelForSeq2SeqLM.from_config(config)
         return built
-    with _one_line_errors(name):
+    with _one_line_errors(name), _bars(shown=not Path(name).is_dir()):
         config = AutoConfig.from_pretrained(name, revision=model.revision)
         _refuse_foreign(config, name)
         loaded = AutoModelForSeq2SeqLM.from_pretrained(
@@ -232,7 +232,8 @@ def save(
 ) -> None:
     """Write a self-contained model directory: safetensors, tokenizer, `sintese.json` last."""
     directory.mkdir(parents=True)
-    model.save_pretrained(directory)
+    with _bars(shown=False):
+        model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     manifest.write(directory)
 
@@ -245,6 +246,21 @@ def _refuse_foreign(config: Any, name: str) -> None:
             f"model.base_model {name!r} is a {config.model_type} model; give a T5-family "
             "encoder-decoder, such as unicamp-dl/ptt5-base-portuguese-vocab"
         )
+
+
+@contextmanager
+def _bars(*, shown: bool) -> Iterator[None]:
+    """Keep transformers' progress bars for downloads; on local files they last an instant."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    if not shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from sintese import datasets, evaluation, features, models, reports, training, tuning
-from sintese.baselines import Lead
+from sintese import datasets, evaluation, features, metrics, models, reports, training, tuning
+from sintese.baselines import Lead, LeadWords
 from sintese.config import ProtocolName, RunConfig, cross_faults, draft, planned_steps, warmup_fault
 from sintese.datasets import Corpus
+from sintese.engines.hf import HfEngine
 from sintese.errors import ConfigError, DataError, Fault, TrainingError, did_you_mean
 from sintese.evaluation import Evaluation
 from sintese.metrics import PROTOCOLS
@@ -37,7 +39,7 @@ class Outcome:
         directory: checkpoints and the exported model, on this machine.
         corpus: what it was trained on.
         evaluation: of the trained model on the test split.
-        lead: of the LEAD-k baseline on the same rows.
+        baselines: of LEAD and, where asked for, the untuned base model, on the same rows.
         version: the registered version, or None when the recipe does not register.
         decision: of the gate, or None when there was nothing to decide.
     """
@@ -47,7 +49,7 @@ class Outcome:
     directory: Path
     corpus: Corpus
     evaluation: Evaluation
-    lead: Evaluation
+    baselines: tuple[Evaluation, ...]
     version: Version | None
     decision: PromotionDecision | None
 
@@ -114,11 +116,11 @@ def run(config: RunConfig, corpus: Corpus, *, say: Say = _log.info) -> Outcome:
         directory = Path(config.training.output_dir) / current.id
         trained = _train(config, corpus, current, directory, say=say)
         say(f"evaluating on {len(corpus.splits['test'])} test documents")
-        measured, lead = _evaluate(config, corpus, trained.model_directory)
+        measured, *baselines = _evaluate(config, corpus, trained.model_directory)
         description = trained.description + reports.result_description(
-            [measured, lead], protocol=config.evaluation.protocol, training=trained.result
+            [measured, *baselines], protocol=config.evaluation.protocol, training=trained.result
         )
-        scores = _log_evaluation(current, config, measured, lead)
+        scores = _log_evaluation(current, config, measured, baselines)
         for warning in reports.warnings(measured, trained.features):
             say(f"warning: {warning}")
         model_uri = registry.log_model(
@@ -129,13 +131,13 @@ def run(config: RunConfig, corpus: Corpus, *, say: Say = _log.info) -> Outcome:
             version = registry.register(
                 model_uri,
                 config.tracking.registered_model_name,
-                tags=_lineage(config, corpus, measured, lead),
+                tags=_lineage(config, corpus, measured, baselines),
                 description=description,
             )
             registry.set_alias(version, CHALLENGER)
             say(f"registered {version.name} version {version.number}, alias {CHALLENGER}")
             if config.gate.enabled:
-                decision = _promote(config, corpus, version, measured, lead, say=say)
+                decision = _promote(config, corpus, version, measured, baselines, say=say)
                 verdict = reports.decision_description(decision)
                 description += "\n\n" + verdict
                 current.dictionary(asdict(decision), "promotion.json")
@@ -146,7 +148,7 @@ def run(config: RunConfig, corpus: Corpus, *, say: Say = _log.info) -> Outcome:
             directory=directory,
             corpus=corpus,
             evaluation=measured,
-            lead=lead,
+            baselines=tuple(baselines),
             version=version,
             decision=decision,
         )
@@ -242,14 +244,27 @@ def _train(
     return _Trained(result, tokenized, model_directory, description)
 
 
-def _evaluate(
-    config: RunConfig, corpus: Corpus, model_directory: Path
-) -> tuple[Evaluation, Evaluation]:
+def _evaluate(config: RunConfig, corpus: Corpus, model_directory: Path) -> list[Evaluation]:
+    """Measure the trained model, then the baselines."""
+    # LEAD at the length people write is the hardest of its kind where texts are long.
+    words = round(fmean(metrics.generated_lengths(corpus.summaries("train"))))
+    leads: list[Summarizer] = [Lead(config.evaluation.lead_sentences), LeadWords(words)]
     # From the exported files, not from memory: what is measured is what will be served.
-    engine = load(model_directory)
-    return (
-        _on_test(engine, corpus, progress=True),
-        _on_test(Lead(config.evaluation.lead_sentences), corpus),
+    found = [_on_test(load(model_directory), corpus, progress=True)]
+    if config.evaluation.untuned:
+        found.append(_on_test(_untuned(config), corpus, progress=True))
+    return found + [_on_test(lead, corpus) for lead in leads]
+
+
+def _untuned(config: RunConfig) -> HfEngine:
+    tokenizer = models.load_tokenizer(config.model)
+    return HfEngine(
+        name="untuned",
+        model=models.load_base(config.model, tokenizer, seed=config.training.seed).eval(),
+        tokenizer=tokenizer,
+        source_prefix=config.model.source_prefix,
+        max_source_length=config.model.max_source_length,
+        generation=config.generation,
     )
 
 
@@ -265,7 +280,7 @@ def _on_test(summarizer: Summarizer, corpus: Corpus, *, progress: bool = False) 
 
 
 def _log_evaluation(
-    current: runs.Run, config: RunConfig, measured: Evaluation, lead: Evaluation
+    current: runs.Run, config: RunConfig, measured: Evaluation, baselines: Sequence[Evaluation]
 ) -> dict[str, float]:
     protocol = config.evaluation.protocol
     scores = {
@@ -278,15 +293,16 @@ def _log_evaluation(
     scores["test/texts_truncated_share"] = measured.truncated_share or 0.0
     scores["test/capped_share"] = measured.capped_share or 0.0
     baseline = {
-        f"test_{lead.name}/{name}/{kind}": value
-        for name, kinds in lead.means().items()
+        f"test_{other.name}/{name}/{kind}": value
+        for other in baselines
+        for name, kinds in other.means().items()
         for kind, value in kinds.items()
     }
     current.metrics(scores | baseline)
-    table = reports.samples(measured, lead, limit=config.evaluation.samples, protocol=protocol)
+    table = reports.samples(measured, baselines, limit=config.evaluation.samples, protocol=protocol)
     current.table(table, "samples.json")
     current.dictionary(
-        {"model": reports.summary(measured), lead.name: reports.summary(lead)}, "evaluation.json"
+        {found.name: reports.summary(found) for found in (measured, *baselines)}, "evaluation.json"
     )
     return scores
 
@@ -296,7 +312,7 @@ def _promote(
     corpus: Corpus,
     version: Version,
     measured: Evaluation,
-    lead: Evaluation,
+    baselines: Sequence[Evaluation],
     *,
     say: Say,
 ) -> PromotionDecision:
@@ -312,7 +328,11 @@ def _promote(
             champion = _standing(config, _on_test(engine, corpus, progress=True), name=name)
     decision = decide(
         _standing(config, measured, name=f"version {version.number}"),
-        lead=_standing(config, lead, name=lead.name),
+        leads=[
+            _standing(config, lead, name=lead.name)
+            for lead in baselines
+            if lead.name.startswith("lead-")
+        ],
         champion=champion,
         gate=config.gate,
     )
@@ -348,7 +368,7 @@ def _recorded(config: RunConfig, version: Version, name: str, *, digest: str) ->
 
 
 def _lineage(
-    config: RunConfig, corpus: Corpus, measured: Evaluation, lead: Evaluation
+    config: RunConfig, corpus: Corpus, measured: Evaluation, baselines: Sequence[Evaluation]
 ) -> dict[str, str]:
     """Return the tags of a version: where it comes from and how it was measured."""
     tags = {
@@ -364,7 +384,9 @@ def _lineage(
         tags[f"test.{name}.version"] = PROTOCOLS[name].version
         # repr keeps all digits: the next gate compares against this very number.
         tags |= {f"test.{name}.{kind}": repr(value) for kind, value in kinds.items()}
-        tags[f"{lead.name}.{name}.rouge1"] = repr(lead.means()[name]["rouge1"])
+    for other in baselines:
+        for name, kinds in other.means().items():
+            tags[f"test.{other.name}.{name}.rouge1"] = f"{kinds['rouge1']:.2f}"
     return tags
 
 

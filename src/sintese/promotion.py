@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sintese.config import GateConfig
@@ -53,16 +54,16 @@ class PromotionDecision:
 def decide(
     candidate: Standing,
     *,
-    lead: Standing,
+    leads: Sequence[Standing],
     champion: Standing | None,
     gate: GateConfig,
 ) -> PromotionDecision:
     """Decide whether `candidate` takes the place of `champion`.
 
     Raises:
-        ComparisonError: the three were not measured on the same data by the same protocol.
+        ComparisonError: they were not measured on the same data by the same protocol.
     """
-    for other in (lead, champion):
+    for other in (*leads, champion):
         if other and (other.digest, other.protocol) != (candidate.digest, candidate.protocol):
             raise ComparisonError(
                 f"{candidate.name} and {other.name} cannot be compared: measured on test data "
@@ -70,7 +71,8 @@ def decide(
                 f"{other.protocol}; evaluate both on the same split"
             )
     checks = [
-        _above(candidate, lead, margin=0.0, required=gate.beat_lead, metric=gate.metric),
+        _above(candidate, lead, margin=0.0, required=gate.beat_lead, metric=gate.metric)
+        for lead in leads
     ]
     if champion is None:
         checks.append(

@@ -52,20 +52,25 @@ def curves(history: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
     return figures
 
 
-def samples(evaluation: Evaluation, lead: Evaluation, *, limit: int, protocol: str) -> list[dict[str, Any]]:
+def samples(
+    evaluation: Evaluation, baselines: Sequence[Evaluation], *, limit: int, protocol: str
+) -> list[dict[str, Any]]:
     """Return the first `limit` documents as table rows: texts side by side and their ROUGE."""
     table = []
-    for row, baseline in list(zip(evaluation.rows, lead.rows, strict=True))[:limit]:
-        scores = row.rouge[protocol]
+    for number, row in enumerate(evaluation.rows[:limit]):
+        others = {other.name: other.rows[number] for other in baselines}
         table.append(
             {
                 "id": row.id,
                 "text": row.text,
                 "reference": row.reference,
                 "prediction": row.prediction,
-                lead.name: baseline.prediction,
-                **{kind: round(100 * value, 2) for kind, value in scores.items()},
-                f"{lead.name} rouge1": round(100 * baseline.rouge[protocol]["rouge1"], 2),
+                **{name: other.prediction for name, other in others.items()},
+                **{k: round(100 * value, 2) for k, value in row.rouge[protocol].items()},
+                **{
+                    f"{name} rouge1": round(100 * other.rouge[protocol]["rouge1"], 2)
+                    for name, other in others.items()
+                },
             }
         )
     return table
@@ -74,7 +79,7 @@ def samples(evaluation: Evaluation, lead: Evaluation, *, limit: int, protocol: s
 def score_table(evaluations: Sequence[Evaluation], *, protocol: str) -> list[tuple[str, ...]]:
     """Return a header and a row a system: ROUGE with intervals and length, ready to print."""
     kinds = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-    header = ("system", *kinds, "words")
+    header: tuple[str, ...] = ("system", *kinds, "words")
     rows = [header]
     for evaluation in evaluations:
         cells = []

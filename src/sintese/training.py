@@ -14,7 +14,7 @@ from sintese.errors import TrainingError
 from sintese.models import Precision
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What the Trainer calls things → what they are called in MLflow. The slash makes MLflow's UI
 # put training and validation in a group of charts each.
@@ -78,8 +78,14 @@ def fit(
     Raises:
         TrainingError: the loss is no longer a finite number.
     """
-    from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+    from transformers import (
+        EarlyStoppingCallback,
+        PrinterCallback,
+        ProgressCallback,
+        Seq2SeqTrainer,
+    )
 
+    _set_generation(model, tokenizer, config)
     evaluates = config.training.eval_strategy != "no"
     recorder = _recorder(report)
     callbacks: list[Any] = [recorder]
@@ -95,6 +101,10 @@ def fit(
         compute_metrics=_scorer(tokenizer, references, config) if evaluates else None,
         callbacks=callbacks,
     )
+    # The Trainer adds one or the other; both print every log as a raw dictionary.
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_progress())
     outcome = trainer.train()
     if not math.isfinite(outcome.training_loss):
         raise _not_finite(outcome.training_loss, trainer.state.global_step)
@@ -109,7 +119,7 @@ def fit(
 
 
 def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, rows: int) -> Any:
-    from transformers import GenerationConfig, Seq2SeqTrainingArguments
+    from transformers import Seq2SeqTrainingArguments
 
     training = config.training
     steps = planned_steps(config, rows)
@@ -130,7 +140,7 @@ def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, row
         per_device_train_batch_size=training.per_device_train_batch_size,
         per_device_eval_batch_size=training.per_device_eval_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
-        gradient_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing=training.gradient_checkpointing,
         bf16=precision.name == "bf16",
         label_smoothing_factor=training.label_smoothing,
         eval_strategy=training.eval_strategy,
@@ -142,13 +152,6 @@ def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, row
         metric_for_best_model=f"eval_{training.metric_for_best_model}" if evaluates else None,
         greater_is_better=training.metric_for_best_model != "loss",
         predict_with_generate=True,
-        # Set here because the library's default cuts every summary at 20 tokens.
-        generation_config=GenerationConfig(
-            **config.generation.model_dump(),
-            decoder_start_token_id=0,
-            pad_token_id=0,
-            eos_token_id=1,
-        ),
         logging_steps=training.logging_steps,
         # The default replaces a NaN loss by the running mean and hides that training is lost.
         logging_nan_inf_filter=False,
@@ -156,6 +159,25 @@ def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, row
         data_seed=training.seed,
         report_to="none",
         dataloader_pin_memory=precision.name == "bf16",
+    )
+
+
+def _set_generation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: RunConfig
+) -> None:
+    """Make evaluation decode as serving will.
+
+    Set on the model itself: the Trainer would set it on PEFT's wrapper, whose `generate` asks the
+    wrapped model, and every summary would end at the library's default of 20 tokens.
+    """
+    from transformers import GenerationConfig
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base.generation_config = GenerationConfig(
+        **config.generation.model_dump(),
+        decoder_start_token_id=base.config.decoder_start_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
 
 
@@ -183,7 +205,7 @@ def _recorder(report: Report) -> Any:
     """Return a Trainer callback that renames, keeps and reports what the Trainer logs."""
     from transformers import TrainerCallback
 
-    class Recorder(TrainerCallback):
+    class Recorder(TrainerCallback):  # type: ignore[misc] # transformers is untyped
         def __init__(self) -> None:
             self.history: list[dict[str, float]] = []
 
@@ -202,6 +224,34 @@ def _recorder(report: Report) -> Any:
                 raise _not_finite(found["train/loss"], state.global_step)
 
     return Recorder()
+
+
+def _progress() -> Any:
+    """Return a Trainer callback: one bar with time left and loss, a line an evaluation."""
+    from tqdm.auto import tqdm
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar = tqdm(total=state.max_steps, desc="training", unit="step", mininterval=1.0)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.update(state.global_step - self.bar.n)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            logs = logs or {}
+            if "loss" in logs:
+                self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+            if "eval_loss" in logs:
+                rouge = f", rouge1 {logs['eval_rouge1']:.2f}" if "eval_rouge1" in logs else ""
+                self.bar.write(
+                    f"  step {state.global_step}: validation loss {logs['eval_loss']:.3f}{rouge}"
+                )
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    return Progress()
 
 
 def _not_finite(loss: float, step: int) -> TrainingError:

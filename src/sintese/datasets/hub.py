@@ -35,11 +35,13 @@ class Repository:
         id: `org/name`.
         commit: the commit's SHA-1, which the branch or tag stood for.
         files: paths of all files, sorted.
+        ref: the branch, tag or commit that was asked for.
     """
 
     id: str
     commit: str
     files: tuple[str, ...]
+    ref: str = "main"
 
     @property
     def origin(self) -> str:
@@ -123,6 +125,7 @@ def open_repository(hub_id: str, *, revision: str | None = None) -> Repository:
     import huggingface_hub
     from huggingface_hub import constants
 
+    ref = revision or "main"
     with _one_line(hub_id, revision):
         if constants.HF_HUB_OFFLINE:
             folder = huggingface_hub.snapshot_download(
@@ -130,10 +133,10 @@ def open_repository(hub_id: str, *, revision: str | None = None) -> Repository:
             )
             snapshot = Path(folder)
             paths = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
-            return Repository(hub_id, snapshot.name, tuple(sorted(paths)))
+            return Repository(hub_id, snapshot.name, tuple(sorted(paths)), ref)
         info = huggingface_hub.HfApi().dataset_info(hub_id, revision=revision, timeout=TIMEOUT)
         paths = [sibling.rfilename for sibling in info.siblings or []]
-        return Repository(hub_id, str(info.sha), tuple(sorted(paths)))
+        return Repository(hub_id, str(info.sha), tuple(sorted(paths)), ref)
 
 
 def fetch(repository: Repository, path: str) -> Path:
@@ -144,12 +147,16 @@ def fetch(repository: Repository, path: str) -> Path:
     """
     import huggingface_hub
 
-    with _one_line(repository.id, repository.commit):
-        return Path(
-            huggingface_hub.hf_hub_download(
-                repository.id, path, repo_type="dataset", revision=repository.commit
+    # By the branch's name first: that way the cache learns what the branch stands for, and the
+    # next run can do without the hub. Should the branch have moved meanwhile, by the commit.
+    for revision in (repository.ref, repository.commit):
+        with _one_line(repository.id, revision):
+            found = huggingface_hub.hf_hub_download(
+                repository.id, path, repo_type="dataset", revision=revision
             )
-        )
+        if repository.commit in Path(found).parts:
+            break
+    return Path(found)
 
 
 class _NoSuchRevisionError(DataError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -61,7 +62,9 @@ class Version:
         return f"models:/{self.name}/{self.number}"
 
 
-def log_model(directory: Path, *, generation: GenerationConfig, metrics: Mapping[str, float]) -> str:
+def log_model(
+    directory: Path, *, generation: GenerationConfig, metrics: Mapping[str, float]
+) -> str:
     """Log a model directory as a pyfunc of the current run; return its `models:/…` URI.
 
     Args:
@@ -86,7 +89,9 @@ def log_model(directory: Path, *, generation: GenerationConfig, metrics: Mapping
             ]
         ),
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # MLflow would run the model on an example to infer the signature, which is given here.
+        warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)
         code = Path(folder) / "sintese"
         _copy_serving_modules(code)
         info = mlflow.pyfunc.log_model(
