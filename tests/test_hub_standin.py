@@ -125,8 +125,9 @@ def test_the_environment_alone_is_enough_for_another_process(hub):
 
 def test_serves_from_the_command_line(tmp_path):
     hub_standin.write_parquet(tmp_path, "org/data")
-    command = [sys.executable, str(Path(hub_standin.__file__)), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "tests.hub_standin", str(tmp_path)]
+    root = Path(hub_standin.__file__).parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         try:
             assert process.stdout is not None
             endpoint = process.stdout.readline().strip().removeprefix("HF_ENDPOINT=")

@@ -157,10 +157,8 @@ class Apt:
         ]
         for language in LANGUAGES:
             click.echo(f"apt: {language} indexes of {', '.join(suites)}")
-            run(
-                ["apt-get", *self.options(), *dep11, "-o", f"Acquire::Languages={language}"]
-                + ["update"]
-            )
+            only = ["-o", f"Acquire::Languages={language}"]
+            run(["apt-get", *self.options(), *dep11, *only, "update"])
 
     def download(self, packages: Iterable[str]) -> list[Path]:
         """Download `packages` into `root/debs`, skipping what is there; return the files."""

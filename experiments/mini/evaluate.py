@@ -164,7 +164,8 @@ def samples(texts: list[str], references: list[str], outputs: list[str], *, coun
         text = text if len(text) <= 300 else text[:297].rsplit(" ", 1)[0] + " […]"
         text = text.replace("*", r"\*").replace("<", "&lt;").replace("_", r"\_")
         parts.append(
-            f"{number}. {text}\n   - reference: {references[i]}\n   - **sintese-mini: {outputs[i]}**"
+            f"{number}. {text}\n   - reference: {references[i]}\n"
+            f"   - **sintese-mini: {outputs[i]}**"
         )
     return "\n".join(parts)
 

@@ -40,6 +40,9 @@ VOCABULARY = 8000
 SENTINELS = 100
 PAD, EOS, UNK = 0, 1, 2
 TITLE_TASK, LEAD_TASK = 99, 98  # sentinels that open the sources of the auxiliary tasks
+KEPT_CHARACTERS = "".join(map(chr, range(0x21, 0x7F))) + (
+    "“”‘’«»—–…€ºª°•§²³½áàâãéêíóôõúüçÁÀÂÃÉÊÍÓÔÕÚÇ"
+)
 WORD = re.compile(r"\w+")
 
 
@@ -278,7 +281,7 @@ class Material:
     def denoise(self, rng: random.Random) -> Example:
         """Draw a span-corruption example: about 15 % of the tokens in spans of mean 3."""
         ids = self.spm.encode(self.anything(rng))
-        length = min(len(ids), self.max_source - 16)
+        length = min(len(ids), rng.randint(24, 80))
         start = rng.randint(0, len(ids) - length)
         ids = ids[start : start + length]
         source: list[int] = []

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -94,7 +95,7 @@ def rows(path: Path, *, name: str | None = None) -> Iterator[Row]:
                 yield from _json(file, name)
             else:
                 yield from json_lines(file, name)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {name}: {error}") from None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -118,7 +119,8 @@ def _from_zip(path: Path) -> list[Row]:
             for entry in entries:
                 _check_entry(entry, path.name)
             return _paired({e.filename: _reader(archive, e) for e in entries}, path.name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError) as error:
+        # RuntimeError: an encrypted entry or, as NotImplementedError, an unknown compression.
         raise DataError(f"data.path: cannot read {path.name}: {error}") from None
 
 
