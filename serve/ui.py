@@ -282,9 +282,10 @@ def build(
         outcome = gr.State(None)
         with gr.Row(elem_id="masthead"):
             gr.HTML("<h1>Síntese</h1>", elem_id="wordmark")
-            language = gr.Radio(
-                [("Português", "pt"), ("English", "en")],
-                label=translate("language"),
+            language = say(
+                gr.Radio,
+                {"label": "language"},
+                choices=[("Português", "pt"), ("English", "en")],
                 show_label=False,
                 container=False,
                 elem_id="language",
@@ -556,8 +557,14 @@ _ON_LOAD = """() => {
   remarks.setAttribute("aria-live", "polite");
 }"""
 
+# Gradio ties the label of a text box that has a copy button to that button and greys the box
+# out for the keyboard; a summary should be announced by its name, and reachable to be read.
 _SET_LANGUAGE = """(language) => {
   document.documentElement.lang = language === "en" ? "en" : "pt-BR";
+  const summary = document.querySelector("#summary textarea");
+  summary.setAttribute("aria-label", language === "en" ? "Summary" : "Resumo");
+  summary.readOnly = true;
+  summary.disabled = false;
 }"""
 
 
@@ -600,8 +607,7 @@ def _theme() -> gr.themes.Base:
 
 _CSS = """
 .gradio-container { max-width: 1120px !important; margin: 0 auto !important; }
-#wordmark, #tagline, #examples-title, #remarks, #model,
-#desk .html-container, .html-container { padding: 0 !important; }
+.html-container { padding: 0 !important; }
 #masthead { align-items: center; flex-wrap: nowrap; margin-top: .5rem; }
 #wordmark { flex: 1 1 auto; }
 #wordmark h1 { font: 600 1.9rem/1.2 Georgia, "Iowan Old Style", "Noto Serif", serif;

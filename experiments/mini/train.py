@@ -518,6 +518,43 @@ class Plan:
     seed: int
     save_minutes: float
     evaluate_every: int
+    rank: int
+    share_every: int
+
+
+class Gossip:
+    """Training by several one-thread processes that average their weights now and then.
+
+    On a busy machine two threads of one process wait for the slower core at every operation;
+    processes that never wait for each other do not. Each writes its weights to a file every
+    `every` steps and moves halfway to the newest weights of the others (local SGD without a
+    barrier; Stich 2019, https://arxiv.org/abs/1805.09767).
+    """
+
+    def __init__(self, folder: Path, *, stage: str, rank: int, every: int) -> None:
+        """Share through `folder/STAGE-peerN.pt`; `every` 0 shares nothing."""
+        self.folder, self.stage, self.rank, self.every = folder, stage, rank, every
+        self.seen: dict[Path, int] = {}
+
+    def meet(self, weights: dict[str, torch.nn.Parameter], *, step: int) -> None:
+        """Publish `weights`, then average them with what the peers have published since."""
+        import torch
+
+        if not self.every or (step + 1) % self.every:
+            return
+        own = self.folder / f"{self.stage}-peer{self.rank}.pt"
+        save_atomically({"weights": {n: w.detach() for n, w in weights.items()}}, own)
+        for path in sorted(self.folder.glob(f"{self.stage}-peer[0-9].pt")):
+            written = path.stat().st_mtime_ns
+            if path == own or self.seen.get(path) == written:
+                continue
+            first, self.seen[path] = path not in self.seen, written
+            if first and time.time_ns() - written > 300e9:
+                continue  # left by an earlier run
+            theirs = torch.load(path, weights_only=True)["weights"]
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    weight.lerp_(theirs[name].to(weight.device), 0.5)
 
 
 def validation_score(
@@ -579,7 +616,9 @@ def fit(
 
     folder = work_dir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
-    path, best_path = folder / f"{plan.stage}.pt", folder / f"{plan.stage}-best.pt"
+    own = plan.stage if plan.rank == 0 else f"{plan.stage}-r{plan.rank}"
+    path, best_path = folder / f"{own}.pt", folder / f"{own}-best.pt"
+    gossip = Gossip(folder, stage=plan.stage, rank=plan.rank, every=plan.share_every)
     optimizer = Optimizer(model, kind=plan.optimizer, lr=plan.lr)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     start, best, spent = 0, -1.0, 0.0
@@ -612,7 +651,8 @@ def fit(
             path,
         )
 
-    for step, batch in batches(draw, seed=plan.seed, start=start, size=plan.batch):
+    seed = plan.seed + 1000 * plan.rank
+    for step, batch in batches(draw, seed=seed, start=start, size=plan.batch):
         if step >= plan.steps:
             break
         tensors = collate(batch, model.device)
@@ -631,6 +671,7 @@ def fit(
             scale=rate(step, steps=plan.steps, warmup=plan.warmup, cooldown=plan.cooldown)
         )
         model.zero_grad(set_to_none=True)
+        gossip.meet(weights, step=step)
         losses.append(loss.item())
         decay = min(plan.ema, (step + 1) / (step + 10))
         with torch.no_grad():
@@ -662,7 +703,7 @@ def fit(
                 "best": round(best, 4),
                 "minutes": round(minutes, 1),
             }
-            with (folder / f"{plan.stage}.jsonl").open("a", encoding="utf-8") as log:
+            with (folder / f"{own}.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             click.echo(f"{plan.stage} {json.dumps(line)} | {outputs[0]} | {outputs[1]}")
         if time.monotonic() - last_save > plan.save_minutes * 60:
@@ -712,6 +753,8 @@ def stage_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--seed", default=17, show_default=True),
         click.option("--name", default=None, help="Name of the checkpoints [default: the stage]."),
         click.option("--evaluate-every", default=500, show_default=True),
+        click.option("--rank", default=0, show_default=True, help="Number of this process."),
+        click.option("--share-every", default=0, help="Steps between averagings [default: none]."),
     ):
         command = option(command)
     return command
@@ -732,6 +775,8 @@ def plan_of(stage: str, options: dict[str, Any]) -> Plan:
         seed=options["seed"],
         save_minutes=2.0,
         evaluate_every=options["evaluate_every"],
+        rank=options["rank"],
+        share_every=options["share_every"],
     )
 
 
@@ -745,7 +790,7 @@ def copy(**options: Any) -> None:
         work_dir / "data", work_dir / "vocabulary" / "spiece.model", max_source=64, max_target=34
     )
     model = fresh_model(dropout=options["dropout"], seed=options["seed"]).to(device)
-    pool_dropout(model, rate=options["dropout"], seed=options["seed"])
+    pool_dropout(model, rate=options["dropout"], seed=options["seed"] + options["rank"])
     validation = read_rows(work_dir / "data" / "validation.jsonl")[:60]
     fit(
         model,
@@ -781,7 +826,7 @@ def summarize(init: str, max_source: int, max_target: int, mix: str, **options: 
         max_target=max_target,
     )
     model = fresh_model(dropout=options["dropout"], seed=options["seed"]).to(device)
-    pool_dropout(model, rate=options["dropout"], seed=options["seed"])
+    pool_dropout(model, rate=options["dropout"], seed=options["seed"] + options["rank"])
     saved = torch.load(
         work_dir / "checkpoints" / f"{init}.pt", weights_only=True, map_location=device
     )

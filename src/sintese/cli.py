@@ -6,15 +6,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from sintese import __version__
 from sintese.errors import ConfigError, SinteseError
+
+if TYPE_CHECKING:
+    from sintese.summarizer import Summarizer
 
 _INTERRUPTED = 130
 _TERMINATED = 143
@@ -182,12 +185,29 @@ def ui(model: str, alias: str, endpoint: str | None, host: str, port: int) -> No
         from sintese.remote import ModelServer
 
         remote = ModelServer(endpoint)
-        page.launch(lambda: remote, host=host, port=port)
-        return
-    runs.connect(None)
-    follower = registry.Follower(model, alias=alias)
-    follower.current()
-    page.launch(follower.current, host=host, port=port)
+        load: Callable[[], Summarizer] = lambda: remote
+    else:
+        runs.connect(None)
+        follower = registry.Follower(model, alias=alias)
+        click.echo(f"loading {follower.current().name} …")
+        load = follower.current
+    page.launch(
+        load,
+        model_label=lambda: load().name,
+        examples=_examples(),
+        host=host,
+        port=port,
+        on_ready=lambda url: click.echo(f"the page is open at {url} (Ctrl-C ends it)"),
+    )
+
+
+def _examples() -> list[str]:
+    """Return a few short news texts of the embedded corpus, in other words not trained on."""
+    from sintese import datasets
+    from sintese.config import DataConfig
+
+    corpus = datasets.load(DataConfig(source="amostra", subset="noticias"))
+    return sorted(corpus.texts("test"), key=len)[:3]
 
 
 def _guarded(action: Any) -> Any:

@@ -91,7 +91,7 @@ def _above(
     exceeded = candidate.score > other.score + margin
     verb = "exceeds" if exceeded else "does not exceed"
     by = f" by more than {margin:g}" if margin else ""
-    waived = "" if exceeded or required else ", which this recipe does not ask for"
+    waived = "" if exceeded or required else " (not asked for: gate.beat_lead is off)"
     return Check(
         name=f"above {other.name}",
         observed=candidate.score,
