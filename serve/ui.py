@@ -647,6 +647,6 @@ _CSS = """
 footer { display: none !important; }
 @media (max-width: 640px) {
   #text textarea { height: 15rem !important; }
-  #summary textarea { min-height: 8rem; }
+  #summary textarea { field-sizing: content; height: auto !important; min-height: 9rem; }
 }
 """

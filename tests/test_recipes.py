@@ -81,16 +81,42 @@ def test_temario_recipe_runs_unmodified_from_the_hub(hub: Hub, tmp_path: Path) -
     assert "14 train, 2 validation, 4 test" in output
 
 
-def _train(folder: Path, recipe: str, *arguments: str) -> tuple[str, Any]:
+@hub_standin.uploading
+def test_trained_model_is_pushed_with_its_card(hub: Hub, tmp_path: Path) -> None:  # noqa: F811
+    hub_standin.write_t5(hub.folder)
+    hub_standin.write_temario(hub.folder)
+    arguments = ("--data.hub_id", "standin/temario", "--training.max_steps", "1")
+    arguments += ("--push_to_huggingface", "pessoa/resumidor")
+    output, _ = _train(tmp_path, "ptt5_temario_lora.yaml", *arguments, HF_TOKEN=hub_standin.TOKEN)
+    assert "uploaded to" in output
+    pushed = hub.uploaded("models", "pessoa/resumidor")
+    names = {path.name for path in pushed.rglob("*") if path.is_file()}
+    assert {"README.md", "config.json", "model.safetensors", "sintese.json"} <= names
+    card = (pushed / "README.md").read_text("utf-8")
+    assert "lead-3" in card and "Licence of the corpus" in card
+    assert hub_standin.TOKEN not in output
+
+
+def test_push_without_a_token_is_refused_beforehand(hub: Hub, tmp_path: Path) -> None:  # noqa: F811
+    hub_standin.write_temario(hub.folder)
+    command = [sys.executable, str(REPO / "train.py"), "--dataset", "temario"]
+    command += ["--data.hub_id", "standin/temario", "--push_to_huggingface", "pessoa/resumidor"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "HF_TOKEN" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def _train(folder: Path, recipe: str, *arguments: str, **environment: str) -> tuple[str, Any]:
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{folder}/mlflow.db"
     env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    path = REPO / "experiments" / recipe
     done = subprocess.run(
-        [sys.executable, str(REPO / "train.py"), "--config", str(REPO / "experiments" / recipe)]
-        + list(arguments),
+        [sys.executable, str(REPO / "train.py"), "--config", str(path), *arguments],
         cwd=folder,
-        env=env | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env=env | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"} | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -209,9 +209,7 @@ def test_worse_model_stays_challenger(road: Road, tiny_model: Path) -> None:
 
 
 def test_model_below_lead_is_registered_but_never_champion(road: Road, tiny_model: Path) -> None:
-    done = _train(
-        road, tiny_model, **{"gate.beat_lead": "true", "registered_model_name": "abaixo"}
-    )
+    done = _train(road, tiny_model, **{"gate.beat_lead": "true", "registered_model_name": "abaixo"})
     assert done.returncode == 0, done.stderr
     client = road.client()
     assert "champion" not in client.get_registered_model("abaixo").aliases
@@ -274,9 +272,11 @@ def test_every_fault_is_told_before_any_work(road: Road, tmp_path: Path) -> None
     table.write_text("texto,resumo\n" + rows, "utf-8")
     runs_before = len(_runs(road, None))
     done = subprocess.run(
-        [sys.executable, str(REPO / "train.py"), "--dataset", str(table)]
-        + ["--learning_rate", "0", "--precision", "fp16", "--warmup_steps", "9999"]
-        + ["--text_colum", "texto", "--training.lerning_rate", "1"],
+        [
+            *(sys.executable, str(REPO / "train.py"), "--dataset", str(table)),
+            *("--learning_rate", "0", "--precision", "fp16", "--warmup_steps", "9999"),
+            *("--text_colum", "texto", "--training.lerning_rate", "1"),
+        ],
         cwd=road.folder,
         env=road.env,
         capture_output=True,
@@ -305,8 +305,10 @@ def server(road: Road) -> Iterator[str]:
         port = probe.getsockname()[1]
     log = (road.folder / "serve.log").open("w")
     process = subprocess.Popen(
-        ["mlflow", "models", "serve", "-m", "models:/sintese@champion"]
-        + ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)],
+        [
+            *("mlflow", "models", "serve", "-m", "models:/sintese@champion"),
+            *("--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)),
+        ],
         cwd=road.folder,
         # Without the project on the path: the version must bring all it needs.
         env={k: v for k, v in road.env.items() if k != "PYTHONPATH"},

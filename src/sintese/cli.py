@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -185,12 +185,17 @@ def ui(model: str, alias: str, endpoint: str | None, host: str, port: int) -> No
         from sintese.remote import ModelServer
 
         remote = ModelServer(endpoint)
-        load: Callable[[], Summarizer] = lambda: remote
+
+        def load() -> Summarizer:
+            return remote
     else:
         runs.connect(None)
         follower = registry.Follower(model, alias=alias)
         click.echo(f"loading {follower.current().name} …")
-        load = follower.current
+
+        def load() -> Summarizer:
+            return follower.current()
+
     page.launch(
         load,
         model_label=lambda: load().name,

@@ -12,7 +12,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from sintese import datasets, evaluation, features, metrics, models, reports, training, tuning
+from sintese import (
+    datasets,
+    evaluation,
+    features,
+    metrics,
+    models,
+    publishing,
+    reports,
+    training,
+    tuning,
+)
 from sintese.baselines import Lead, LeadWords
 from sintese.config import ProtocolName, RunConfig, cross_faults, draft, planned_steps, warmup_fault
 from sintese.datasets import Corpus
@@ -70,27 +80,30 @@ def check(
     """
     config, found = draft(raw, overrides)
     found = [*(faults or []), *found]
-    corpus = None
+    corpus, rows = None, 0
     if config.data.source not in datasets.available():
         hint = did_you_mean(config.data.source, datasets.available())
         found.append(Fault("data.source", f"unknown corpus {config.data.source!r}{hint}"))
     else:
         try:
             corpus = datasets.load(config.data)
+            rows = len(corpus.splits["train"])
         except ConfigError as error:
             found.extend(error.faults)
+            rows = datasets.most_train_rows(config.data)
         except DataError as error:
             if not found:
                 raise
             found.append(Fault("", str(error)))
-    if corpus is not None:
-        rows = len(corpus.splits["train"])
-        if not rows:
-            found.append(
-                Fault("data.source", f"{corpus.name} is for evaluation only: nothing to train on")
-            )
-        elif not config.training.max_steps and (fault := warmup_fault(config, rows)):
-            found.append(fault)
+    repository = config.tracking.push_to_huggingface
+    if repository and (fault := publishing.fault(repository)):
+        found.append(fault)
+    if corpus is not None and not rows:
+        found.append(
+            Fault("data.source", f"{corpus.name} is for evaluation only: nothing to train on")
+        )
+    if rows and not config.training.max_steps and (fault := warmup_fault(config, rows)):
+        found.append(fault)
     if found:
         raise ConfigError(found)
     assert corpus is not None and not cross_faults(config)
@@ -120,6 +133,8 @@ def run(config: RunConfig, corpus: Corpus, *, say: Say = _log.info) -> Outcome:
         description = trained.description + reports.result_description(
             [measured, *baselines], protocol=config.evaluation.protocol, training=trained.result
         )
+        card = reports.model_card(config, corpus, [measured, *baselines], training=trained.result)
+        (trained.model_directory / "README.md").write_text(card, encoding="utf-8")
         scores = _log_evaluation(current, config, measured, baselines)
         for warning in reports.warnings(measured, trained.features):
             say(f"warning: {warning}")
@@ -142,16 +157,22 @@ def run(config: RunConfig, corpus: Corpus, *, say: Say = _log.info) -> Outcome:
                 description += "\n\n" + verdict
                 current.dictionary(asdict(decision), "promotion.json")
         current.describe(description)
-        return Outcome(
-            run_id=current.id,
-            tracking_uri=uri,
-            directory=directory,
-            corpus=corpus,
-            evaluation=measured,
-            baselines=tuple(baselines),
-            version=version,
-            decision=decision,
+    # After the run has ended: a hub that cannot be reached takes nothing back of what was done.
+    if repository := config.tracking.push_to_huggingface:
+        url = publishing.push(
+            trained.model_directory, repository, message=f"Síntese run {current.id}"
         )
+        say(f"uploaded to {url}")
+    return Outcome(
+        run_id=current.id,
+        tracking_uri=uri,
+        directory=directory,
+        corpus=corpus,
+        evaluation=measured,
+        baselines=tuple(baselines),
+        version=version,
+        decision=decision,
+    )
 
 
 @dataclass(frozen=True)

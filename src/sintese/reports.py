@@ -150,6 +150,38 @@ def result_description(
     return "\n".join(lines)
 
 
+def model_card(
+    config: RunConfig, corpus: Corpus, evaluations: Sequence[Evaluation], *, training: TrainResult
+) -> str:
+    """Return the README.md of a model directory, in the hub's form: data, licence, scores, use."""
+    front = [
+        "---",
+        "library_name: transformers",
+        f"language: {corpus.language or 'pt'}",
+        f"base_model: {config.model.base_model}",
+        "tags: [summarization, sintese]",
+        "---",
+    ]
+    prefix = f" Put `{config.model.source_prefix}` before every text." * bool(
+        config.model.source_prefix
+    )
+    settings = ", ".join(f"{k}={v}" for k, v in config.generation.model_dump().items())
+    return "\n".join(
+        [
+            *front,
+            f"\n# {config.name}\n",
+            config.description,
+            f"\n- Base model: `{config.model.base_model}`, tuned by {config.tuning.method}",
+            f"- Corpus: {corpus.name} (`{corpus.origin}`), digest `{corpus.digest[:12]}`",
+            f"- Licence of the corpus: {corpus.licence}. It may restrict what this model can be "
+            "used for.",
+            f"- Reads {config.model.max_source_length} tokens of a text.{prefix}",
+            f"- Decoding: {settings}",
+            result_description(evaluations, protocol=config.evaluation.protocol, training=training),
+        ]
+    )
+
+
 def decision_description(decision: PromotionDecision) -> str:
     """Return a decision as Markdown: the verdict and a row a check."""
     verdict = "Promoted to `champion`" if decision.promoted else "Not promoted"

@@ -153,6 +153,7 @@ def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, row
         greater_is_better=training.metric_for_best_model != "loss",
         predict_with_generate=True,
         logging_steps=training.logging_steps,
+        logging_first_step=True,
         # The default replaces a NaN loss by the running mean and hides that training is lost.
         logging_nan_inf_filter=False,
         seed=training.seed,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sintese import discovery
 from sintese.cleaning import WHERE, BadRow, Cleaned, Document, clean, fingerprint
 from sintese.config import DataConfig
-from sintese.errors import ConfigError, DataError, Fault, did_you_mean
+from sintese.errors import ConfigError, DataError, Fault, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -173,6 +173,18 @@ def load(config: DataConfig) -> Corpus:
         counts={"read": read, **dict(sorted(counts.items()))},
         quarantined=quarantined,
     )
+
+
+def most_train_rows(config: DataConfig) -> int:
+    """Return how many rows could be trained on at most, whatever their columns; 0 if unreadable.
+
+    For checks that should not wait until the columns are named right.
+    """
+    try:
+        source = discovery.get(__name__, config.source, kind="dataset").read(config)
+        return sum(1 for _ in source.splits.get("train", ()))
+    except UsageError:
+        return 0
 
 
 def _clean_splits(config: DataConfig, source: Source) -> tuple[dict[str, Cleaned], int]:
