@@ -11,6 +11,7 @@ does not handle; so it stays small, hands signals on and reaps what is left over
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 
 PAUSE_SECONDS = 2.0
 HEALTH_SECONDS = 4.0
+_PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +111,9 @@ class _Children:
     def __init__(self) -> None:
         self._group = 0
         self._asked = 0
+        if sys.platform == "linux":
+            # What a child leaves behind becomes ours, as if this were the first process.
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hand_on)
 

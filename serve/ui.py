@@ -166,12 +166,14 @@ def answer(
         started = time.perf_counter()
         summarizer = load()
         stage, fixed = "settings", False
+        # A remote model takes settings too, without being able to say more than the bare text.
+        using = getattr(summarizer, "using", None)
+        if settings and using:
+            summarizer = using(**settings)
+        stage, fixed = "failed", bool(settings) and using is None
         if isinstance(summarizer, Engine):
-            engine = summarizer.using(**settings) if settings else summarizer
-            stage = "failed"
-            result = engine.summaries([text])[0]
+            result = summarizer.summaries([text])[0]
         else:
-            stage, fixed = "failed", bool(settings)
             summary = summarizer.summarize([text])[0]
             result = Summary(summary, 0, truncated=False, new_tokens=0, capped=False)
         seconds = time.perf_counter() - started

@@ -453,7 +453,7 @@ def test_every_architecture_is_a_configuration_of_an_encoder_decoder():
     ("asked", "cuda", "native", "chosen"),
     [
         ("fp32", True, True, "fp32"),
-        ("bf16", False, False, "bf16"),
+        ("bf16", True, True, "bf16"),
         ("auto", False, False, "fp32"),
         ("auto", True, False, "fp32"),
         ("auto", True, True, "bf16"),

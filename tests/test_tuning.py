@@ -60,13 +60,13 @@ def logits(model, tokenizer):
 
 
 def stir(model) -> None:
-    """Give LoRA's B matrices, which start at zero, seeded values."""
+    """Give LoRA's matrices seeded values; those of B start at zero."""
     import torch
 
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_" in name:
                 weight.normal_(std=0.1)
 
 

@@ -266,9 +266,11 @@ def _bars(*, shown: bool) -> Iterator[None]:
 @contextmanager
 def _one_line_errors(name: str) -> Iterator[None]:
     """Turn what transformers and the hub client raise on a bad name into one `ModelError`."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = lines[0]
         if "safetensors" in str(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from sintese.config import GenerationConfig
-from sintese.errors import TrackingError
+from sintese.errors import SinteseError, TrackingError
 from sintese.models import MANIFEST
 from sintese.summarizer import Engine, load
+
+_log = logging.getLogger(__name__)
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 # All that runs inside a served model. Short, because a version carries its own copy of it and
@@ -196,17 +199,28 @@ class Follower:
     def current(self) -> Engine:
         """Return the engine of the version that the alias points at.
 
+        Once something was loaded it keeps serving, whatever happens in the registry: an alias
+        taken away, a version deleted or damaged, a server that does not answer. Each of these is
+        logged, and looked at again after `every` seconds.
+
         Raises:
-            TrackingError: nothing was ever registered under that alias.
+            SinteseError: nothing could be loaded yet; says why.
         """
         now = time.monotonic()
-        if self._loaded is not None and now - self._looked < self.every:
-            return self._loaded
-        version = by_alias(self.name, self.alias)
+        if self._loaded is None:
+            self._look()
+        elif now - self._looked >= self.every:
+            try:
+                self._look()
+            except SinteseError as error:
+                _log.warning("still serving %s: %s", self._loaded.name, error)
         self._looked = now
+        assert self._loaded is not None
+        return self._loaded
+
+    def _look(self) -> None:
+        version = by_alias(self.name, self.alias)
         if version is None:
-            if self._loaded is not None:
-                return self._loaded  # the alias was taken away: the last good one keeps serving
             raise TrackingError(
                 f"no model {self.name}@{self.alias} in the registry: train one with "
                 "`python train.py --config experiments/demo.yaml`"
@@ -215,8 +229,6 @@ class Follower:
             loaded = load(fetch(version.uri), engine=self.engine)
             self._loaded = _named(loaded, f"{version.name} v{version.number}")
             self._version = version
-        assert self._loaded is not None
-        return self._loaded
 
 
 def shell(file: str) -> Path:
