@@ -13,6 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR=false \
     HF_HUB_DISABLE_TELEMETRY=1 \
     GRADIO_ANALYTICS_ENABLED=False
 RUN groupadd --gid 10001 sintese \
@@ -95,6 +96,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
 CMD ["sintese", "ui", "--endpoint", "http://model:8080", "--host", "0.0.0.0"]
 
 FROM app AS model-server
+# Seconds for one request, as long as the page waits; MLflow's own 60 are few for a CPU.
+ENV MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT=300
 EXPOSE 8080
 # As long as it may wait for a first champion, it is starting and not ill.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
-    # Tests of the hub talk to tests/hub_standin.py, whose fixture lifts this for as long as needed.
+    # Lifted for tests that talk to tests/hub_standin.py, see `_hub_reachable`.
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -36,6 +37,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
     )
+
+
+@pytest.fixture(autouse=True)
+def _hub_reachable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hub's client out in the modules that have a stand-in to talk to."""
+    if "hub_standin" not in vars(request.module):
+        return
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    # The client reads the variable once, at import, which may lie in the past.
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture(scope="session")

@@ -355,12 +355,12 @@ def routes(tmp_path_factory):
     )
     script = f"""
         import json, sys
-        sys.path.insert(0, {str(ROOT)!r})
-        import mlflow_up
+        sys.path.insert(0, {str(ROOT / "serve")!r})
+        import gate
         from mlflow.server import auth, app as flask_app
         auth.store.init_db(auth.auth_config.database_uri)
         auth.store.create_user("sintese", "a-senha-que-vazou", is_admin=False)
-        app = mlflow_up.gate().app
+        app = gate.gate().app
         found = []
         for rule in flask_app.url_map.iter_rules():
             found += [(method, str(rule)) for method in rule.methods]

@@ -368,22 +368,28 @@ def test_a_directory_without_manifest_is_an_export_that_did_not_finish(tmp_path)
         Manifest.read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: "{",
-        lambda content: "[]",
-        lambda content: "null",
-        lambda content: json.dumps({**content, "generation": None}),
-        lambda content: json.dumps({k: v for k, v in content.items() if k != "base_digest"}),
-        lambda content: json.dumps({k: v for k, v in content.items() if k != "generation"}),
-        lambda content: json.dumps({**content, "surprise": 1}),
-        lambda content: json.dumps({**content, "generation": {"num_beams": 0, "surprise": 1}}),
-        lambda content: json.dumps({**content, "max_source_length": "64"}),
-        lambda content: json.dumps({**content, "max_source_length": -1}),
-        lambda content: json.dumps({**content, "source_prefix": None}),
-    ],
-)
+DAMAGES = {
+    "cut off": lambda content: "{",
+    "a list": lambda content: "[]",
+    "null": lambda content: "null",
+    "no base_digest": lambda content: without(content, "base_digest"),
+    "no generation": lambda content: without(content, "generation"),
+    "generation null": lambda content: json.dumps({**content, "generation": None}),
+    "unknown key": lambda content: json.dumps({**content, "surprise": 1}),
+    "two faults in generation": lambda content: json.dumps(
+        {**content, "generation": {"num_beams": 0, "surprise": 1}}
+    ),
+    "length a text": lambda content: json.dumps({**content, "max_source_length": "64"}),
+    "length negative": lambda content: json.dumps({**content, "max_source_length": -1}),
+    "prefix null": lambda content: json.dumps({**content, "source_prefix": None}),
+}
+
+
+def without(content: dict, key: str) -> str:
+    return json.dumps({name: value for name, value in content.items() if name != key})
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_manifest_gives_one_line(tmp_path, damage):
     manifest().write(tmp_path)
     path = tmp_path / models.MANIFEST

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sintese import features, models, training, tuning
-from sintese.config import GenerationConfig, ModelConfig, RunConfig, planned_steps
+from sintese.config import GenerationConfig, RunConfig, planned_steps
 from sintese.errors import SinteseError, TrainingError
 from sintese.models import Precision
 
@@ -436,17 +436,26 @@ def test_a_loss_that_is_no_number_ends_training_within_a_step(
     assert all(step <= 1 for _, step in reports)
 
 
-def test_a_loss_that_turns_into_no_number_later_is_found_at_that_step(tiny_model, tmp_path):
+@pytest.mark.parametrize("logging_steps", [1, 10])
+def test_a_loss_that_turns_into_no_number_later_is_found_at_that_step(
+    tiny_model, tmp_path, logging_steps
+):
     calls = itertools.count(1)
 
-    def poison_at_the_third_forward(model):
+    def poison_from_the_third_forward(model):
         def hook(module, arguments, output):
-            return output * math.nan if next(calls) == 3 else output
+            return output * math.nan if next(calls) >= 3 else output
 
         model.lm_head.register_forward_hook(hook)
 
     with pytest.raises(TrainingError, match="nan at step 3:"):
-        attempt(tiny_model, tmp_path, max_steps=8, change=poison_at_the_third_forward)
+        attempt(
+            tiny_model,
+            tmp_path,
+            max_steps=8,
+            logging_steps=logging_steps,
+            change=poison_from_the_third_forward,
+        )
 
 
 def test_an_infinite_loss_counts_too(tiny_model, tmp_path):

@@ -260,20 +260,20 @@ class Material:
         return " ".join(s for s in parts if rng.random() < 0.8) or text
 
     def drop_words(self, text: str, rng: random.Random) -> str:
-        """Drop one word in twenty."""
-        return " ".join(w for w in text.split() if rng.random() >= 0.05)
+        """Drop one word in fourteen."""
+        return " ".join(w for w in text.split() if rng.random() >= 0.07)
 
     def pair(self, rng: random.Random, *, augment: bool = True) -> Example:
         """Draw a description → line example."""
         row = rng.choices(self.pairs, cum_weights=self.shares)[0]
         text, summary = row["text"], row["summary"]
         if augment:
-            if rng.random() < 0.3:
+            if rng.random() < 0.4:
                 text, summary = self.substitute(text, summary, rng)
             text = self.vary(text, rng)
-            if rng.random() < 0.2:
+            if rng.random() < 0.35:
                 text = self.drop_words(text, rng)
-        source = self.encode(text, rng, sample=0.25 if augment else 0.0)
+        source = self.encode(text, rng, sample=0.3 if augment else 0.0)
         return self.close(source, self.spm.encode(summary))
 
     def title(self, rng: random.Random) -> Example:
