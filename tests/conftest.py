@@ -41,13 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _hub_reachable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the hub's client out in the modules that have a stand-in to talk to."""
-    if "hub_standin" not in vars(request.module):
-        return
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    """Let the hub's client out only in the modules that have a stand-in to talk to."""
+    stands_in = "hub_standin" in vars(request.module)
+    if stands_in:
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     # The client reads the variable once, at import, which may lie in the past.
     if constants := sys.modules.get("huggingface_hub.constants"):
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", not stands_in)
 
 
 @pytest.fixture(scope="session")
