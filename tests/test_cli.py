@@ -11,7 +11,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from sintese import cli, config, metrics
+from sintese import cli, metrics, recipes
 from sintese.errors import Fault
 
 HEAVY = (
@@ -124,12 +124,12 @@ def test_the_help_of_train_lists_every_field_and_alias():
     found = run("train", "--help")
     assert found.exit_code == 0
     listed = set(re.findall(r"--([\w.]+)", found.output))
-    assert set(config.fields()) <= listed
-    assert set(config.ALIASES) <= listed
+    assert set(recipes.fields()) <= listed
+    assert set(recipes.ALIASES) <= listed
     assert {"config", "check", "help"} <= listed
     # Lines are broken at spaces and hyphens to fit the terminal.
     unbroken = "".join(found.output.split())
-    for name, (kind, description, default) in config.fields().items():
+    for name, (kind, description, default) in recipes.fields().items():
         shown = "" if default in (None, "") else f"[default: {default}]"
         assert "".join(f"--{name} {kind} {description} {shown}".split()) in unbroken, name
 

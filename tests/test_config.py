@@ -11,8 +11,10 @@ import yaml
 from pydantic import ValidationError
 
 from sintese import config as configuration
-from sintese.config import RunConfig, draft, flat, load, parse_overrides, resolve_name
+from sintese import recipes
+from sintese.config import RunConfig
 from sintese.errors import ConfigError
+from sintese.recipes import draft, flat, load, parse_overrides, resolve_name
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.yaml"))
 
@@ -252,15 +254,15 @@ def test_names_people_know(flag, field):
 
 
 def test_every_field_answers_to_its_full_name_and_every_alias_to_a_field():
-    known = configuration.fields()
+    known = recipes.fields()
     assert all(resolve_name(name) == name for name in known)
-    assert set(configuration.ALIASES.values()) <= set(known)
+    assert set(recipes.ALIASES.values()) <= set(known)
     leaves = {name.rpartition(".")[2] for name in known}
-    assert not leaves & set(configuration.ALIASES), "an alias hides a field"
+    assert not leaves & set(recipes.ALIASES), "an alias hides a field"
 
 
 def test_every_field_has_a_type_and_a_description():
-    for name, (kind, description, _) in configuration.fields().items():
+    for name, (kind, description, _) in recipes.fields().items():
         assert kind and description, name
 
 
@@ -424,7 +426,7 @@ def test_without_recipe_and_overrides_the_defaults_hold():
 def test_the_shipped_recipes_are_without_fault_and_come_back_from_yaml(path, tmp_path):
     config = load(path)
     assert config.description
-    assert load(recipe(tmp_path, configuration.to_yaml(config))) == config
+    assert load(recipe(tmp_path, recipes.to_yaml(config))) == config
 
 
 def test_the_resolved_recipe_reads_back_equal(tmp_path):
@@ -438,7 +440,7 @@ def test_the_resolved_recipe_reads_back_equal(tmp_path):
         ("run_name", "null"),
         ("subset", "0123"),
     )
-    text = configuration.to_yaml(config)
+    text = recipes.to_yaml(config)
     assert load(recipe(tmp_path, text)) == config
     assert draft(yaml.safe_load(text)) == (config, [])
     assert "açúcar" in text
@@ -448,7 +450,7 @@ def test_the_resolved_recipe_reads_back_equal(tmp_path):
 
 
 def test_flat_has_every_field_under_a_key_that_mlflow_run_does_not_use():
-    names = {name.replace(".", "/") for name in configuration.fields()} - {"description"}
+    names = {name.replace(".", "/") for name in recipes.fields()} - {"description"}
     found = flat(overridden(("target_modules", "q,v"), ("description", "longa")))
     assert set(found) == names
     assert not any("." in key for key in found)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from sintese import cli, config
+from sintese import cli, recipes
 
 REPO = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "README.pt-BR.md")
@@ -53,7 +53,7 @@ def _check(command: str) -> None:
         ]
         given = dict(pairs)
         _check_recipe(["--config", given.pop("config")])
-        config.draft({}, {config.resolve_name(k): v for k, v in given.items()})
+        recipes.draft({}, {recipes.resolve_name(k): v for k, v in given.items()})
     else:
         assert program in ("mlflow", "source", "curl"), command
 
@@ -65,7 +65,7 @@ def _check_recipe(options: list[str]) -> None:
         if name == "config":
             assert (REPO / value).is_file(), value
         else:
-            config.resolve_name(name)
+            recipes.resolve_name(name)
 
 
 def test_both_languages_show_the_same_commands() -> None:

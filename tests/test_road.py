@@ -138,11 +138,11 @@ def test_samples_show_text_reference_prediction_and_rouge(run: Any, road: Road) 
 
 
 def test_recipe_repeats_the_run(run: Any, road: Road) -> None:
-    from sintese import config
+    from sintese import recipes
 
-    again = config.load(_artifact(road, run.info.run_id, "recipe.yaml"))
+    again = recipes.load(_artifact(road, run.info.run_id, "recipe.yaml"))
     assert again.tuning.r == 4
-    assert config.flat(again)["tuning/r"] == int(run.data.params["tuning/r"])
+    assert recipes.flat(again)["tuning/r"] == int(run.data.params["tuning/r"])
 
 
 def test_version_leads_back_to_run_data_and_metrics(run: Any, road: Road) -> None:

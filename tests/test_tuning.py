@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sintese import models, tuning
-from sintese.config import ModelConfig, TuningConfig
+from sintese.config import GenerationConfig, ModelConfig, TuningConfig
 from sintese.errors import ConfigError
 
 # transformers 5 says of every T5 that its embeddings are tied, PEFT finds those of T5 v1.1 untied.
@@ -195,7 +195,7 @@ def test_a_merged_model_comes_back_from_disk_as_it_was(kind, tokenizer, tmp_path
     stir(prepared)
     adapted = logits(prepared, tokenizer)
     merged = tuning.merge(prepared)
-    manifest = models.Manifest("org/base", "0" * 64, "", 64)
+    manifest = models.Manifest("org/base", "0" * 64, "", 64, GenerationConfig())
     models.save(merged, tokenizer, tmp_path / "merged", manifest=manifest)
     config = ModelConfig(base_model=str(tmp_path / "merged"))
     again = models.load_base(config, models.load_tokenizer(config), seed=0)

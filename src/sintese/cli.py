@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -41,7 +41,7 @@ class _RecipeCommand(_Guarded):
     """A command that takes any field of `RunConfig` as an option and lists them in its help."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from sintese.config import ALIASES, fields
+        from sintese.recipes import ALIASES, fields
 
         super().format_options(ctx, formatter)
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -83,11 +83,15 @@ def train(recipe: str | None, overrides: Sequence[str], only_check: bool) -> Non
 
     Fields of the recipe are overridden by options named after them: --tuning.r 16.
     """
-    from sintese import config as configuration
+    from sintese import recipes
 
     pairs, faults = _pairs(overrides)
-    named, unknown = configuration.parse_overrides(pairs)
-    raw = configuration.read_recipe(recipe) if recipe else {}
+    named, unknown = recipes.parse_overrides(pairs)
+    raw: dict[str, Any] = {}
+    try:
+        raw = recipes.read(recipe) if recipe else {}
+    except ConfigError as error:
+        faults.extend(error.faults)
     _quiet_libraries()
 
     from sintese import pipeline
@@ -125,6 +129,8 @@ def evaluate(predictions: Path | None, out: Path | None, force: bool) -> None:
         )
     if out is not None and out.exists() and not force:
         raise click.UsageError(f"--json {out} exists: name another file or add --force")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise click.UsageError(f"--json {out}: there is no folder {out.absolute().parent}")
 
     from sintese import metrics
     from sintese.evaluation import read_predictions
@@ -241,27 +247,20 @@ def _pairs(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[Any]]:
 
     pairs: list[tuple[str, str]] = []
     faults: list[Any] = []
-    rest = iter(arguments)
-    for argument in rest:
+    waiting = list(reversed(arguments))
+    while waiting:
+        argument = waiting.pop()
         if not argument.startswith("--"):
             faults.append(Fault(argument, "is no option; write --section.field VALUE"))
             continue
         name, equals, value = argument[2:].partition("=")
         if not equals:
-            following = next(rest, None)
-            if following is None or following.startswith("--"):
+            if not waiting or waiting[-1].startswith("--"):
                 faults.append(Fault(argument, "needs a value"))
-                if following is not None:
-                    rest = _chain(following, rest)
                 continue
-            value = following
+            value = waiting.pop()
         pairs.append((name, value))
     return pairs, faults
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 class _terminable:
@@ -285,6 +284,7 @@ def _quiet_libraries() -> None:
     # Deprecations inside and between other people's libraries are nothing a person can act on.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module="peft")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -89,7 +89,12 @@ def evaluate(
         digest: of this data, `Corpus.split_digest`.
         progress: show a bar with an estimate on the terminal.
         batch_size: documents handed over at once.
+
+    Raises:
+        DataError: there are no documents, or not one summary for each.
     """
+    if not texts:
+        raise DataError(f"nothing to measure {summarizer.name} on: the split has no documents")
     started = time.perf_counter()
     predictions: list[str] = []
     truncated, capped = 0, 0
@@ -171,7 +176,8 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], list[str]]:
     """
     ids, predictions, references = [], [], []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): it breaks a text at U+2028 and other marks that JSON leaves alone.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--predictions {path}: cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -181,7 +187,10 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], list[str]]:
             row = json.loads(line)
         except ValueError as error:
             raise DataError(f"--predictions {path}, line {number}: not JSON: {error}") from None
-        ids.append(str(_field(row, "id", path, number)))
+        row_id = _field(row, "id", path, number)
+        if not isinstance(row_id, str | int) or isinstance(row_id, bool):
+            raise DataError(f"--predictions {path}, line {number}: id is {row_id!r}, not a name")
+        ids.append(str(row_id))
         predictions.append(_text(row, "prediction", path, number))
         references.append(_text(row, "reference", path, number))
     if not ids:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sintese.config import ModelConfig
+from sintese.models import plain_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,10 +56,13 @@ def tokenize(
     """
     from datasets import Dataset
 
+    plain = plain_text(tokenizer)
+
     def encode(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
-        prefixed = [config.source_prefix + text for text in batch["text"]]
+        prefixed = [config.source_prefix + plain(text) for text in batch["text"]]
         sources = tokenizer(prefixed, verbose=False)["input_ids"]
-        targets = tokenizer(text_target=batch["summary"], verbose=False)["input_ids"]
+        summaries = [plain(summary) for summary in batch["summary"]]
+        targets = tokenizer(text_target=summaries, verbose=False)["input_ids"]
         return {
             "input_ids": [_cut(ids, config.max_source_length) for ids in sources],
             "labels": [_cut(ids, config.max_target_length) for ids in targets],
@@ -70,6 +74,9 @@ def tokenize(
             ],
         }
 
+    if not texts:
+        empty: dict[str, list[Any]] = {"input_ids": [], "labels": []}
+        return Features(Dataset.from_dict(empty), Truncation(0, 0.0, 0.0, 0, 0, 0.0))
     rows = Dataset.from_dict({"text": list(texts), "summary": list(summaries)})
     encoded = rows.map(
         encode, batched=True, remove_columns=["text", "summary"], keep_in_memory=True

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic.dataclasses import dataclass as checked
 
 from sintese.config import GenerationConfig, ModelConfig, TrainingConfig
 from sintese.errors import ModelError, did_you_mean
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
 MANIFEST = "sintese.json"
 # Pickles run code when they are read. They are refused even beside safetensors, because which
 # of the two is loaded would then be somebody else's choice.
+_FAMILY = ("t5", "mt5", "umt5")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=ConfigDict(extra="forbid"))
 class Manifest:
     """What a model directory says of itself in `sintese.json`: how its input is made.
 
@@ -44,15 +48,15 @@ class Manifest:
         generation: decoding defaults.
     """
 
-    base_model: str
-    base_digest: str
-    source_prefix: str
-    max_source_length: int
-    generation: GenerationConfig = field(default_factory=lambda: GenerationConfig())
+    base_model: StrictStr
+    base_digest: StrictStr
+    source_prefix: StrictStr
+    max_source_length: Annotated[StrictInt, Field(ge=8)]
+    generation: GenerationConfig
 
     def write(self, directory: Path) -> None:
         """Write `sintese.json`; the last file written, it marks the directory as whole."""
-        content = asdict(self) | {"generation": self.generation.model_dump()}
+        content = vars(self) | {"generation": self.generation.model_dump()}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (directory / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -65,11 +69,14 @@ class Manifest:
         """
         path = directory / MANIFEST
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**content | {"generation": GenerationConfig(**content["generation"])})
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ModelError(f"{directory} is no complete model directory: no {MANIFEST}") from None
-        except (ValueError, TypeError, KeyError, ValidationError) as error:
+        except ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(map(str, detail["loc"]))
+            raise ModelError(f"{path} is damaged: {where}: {detail['msg']}") from None
+        except (ValueError, TypeError) as error:
             raise ModelError(f"{path} is damaged: {error}") from None
 
 
@@ -135,6 +142,8 @@ def check_safe(directory: Path) -> None:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ModelError(f"{path} is not JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise ModelError(f"{path} holds {content!r} instead of a configuration")
         if "auto_map" in content:
             raise ModelError(
                 f"{path} asks for its own code (auto_map), which Síntese never runs: "
@@ -197,12 +206,18 @@ def load_base(
     with _one_line_errors(name), _bars(shown=not Path(name).is_dir()):
         config = AutoConfig.from_pretrained(name, revision=model.revision)
         _refuse_foreign(config, name)
-        loaded = AutoModelForSeq2SeqLM.from_pretrained(
+        loaded, report = AutoModelForSeq2SeqLM.from_pretrained(
             name,
             revision=model.revision,
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        # transformers makes them up at random and goes on.
+        raise ModelError(
+            f"cannot load {name!r}: {len(missing)} weights are not in it, such as {missing[0]}"
         )
     rows = loaded.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
@@ -211,6 +226,19 @@ def load_base(
             "embeddings: use the tokenizer the model was trained with"
         )
     return loaded
+
+
+@lru_cache(maxsize=4)
+def plain_text(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str]:
+    """Return a function that takes the meaning from special tokens written out in a text.
+
+    `</s>` in a text is five characters somebody wrote; the tokenizer would take it for the end,
+    also with `split_special_tokens`, because SentencePiece holds it as a piece. A space after
+    its first character keeps it readable and makes it text.
+    """
+    marks = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, marks)))
+    return lambda text: pattern.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -241,7 +269,7 @@ def save(
 def _refuse_foreign(config: Any, name: str) -> None:
     if getattr(config, "auto_map", None):
         raise ModelError(f"{name} asks for its own code (auto_map), which Síntese never runs")
-    if not config.is_encoder_decoder:
+    if config.model_type not in _FAMILY:
         raise ModelError(
             f"model.base_model {name!r} is a {config.model_type} model; give a T5-family "
             "encoder-decoder, such as unicamp-dl/ptt5-base-portuguese-vocab"
@@ -270,7 +298,7 @@ def _one_line_errors(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = lines[0]
         if "safetensors" in str(error):

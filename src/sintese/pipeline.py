@@ -24,13 +24,14 @@ from sintese import (
     tuning,
 )
 from sintese.baselines import Lead, LeadWords
-from sintese.config import ProtocolName, RunConfig, cross_faults, draft, planned_steps, warmup_fault
+from sintese.config import ProtocolName, RunConfig, cross_faults, planned_steps, warmup_fault
 from sintese.datasets import Corpus
 from sintese.engines.hf import HfEngine
 from sintese.errors import ConfigError, DataError, Fault, TrainingError, did_you_mean
 from sintese.evaluation import Evaluation
 from sintese.metrics import PROTOCOLS
 from sintese.promotion import PromotionDecision, Standing, decide
+from sintese.recipes import draft
 from sintese.summarizer import Summarizer, load
 from sintese.tracking import registry, runs
 from sintese.tracking.registry import CHALLENGER, CHAMPION, Version
@@ -271,7 +272,8 @@ def _evaluate(config: RunConfig, corpus: Corpus, model_directory: Path) -> list[
     words = round(fmean(metrics.generated_lengths(corpus.summaries("train"))))
     leads: list[Summarizer] = [Lead(config.evaluation.lead_sentences), LeadWords(words)]
     # From the exported files, not from memory: what is measured is what will be served.
-    found = [_on_test(load(model_directory), corpus, progress=True)]
+    engine = load(model_directory, batch_size=config.training.per_device_eval_batch_size)
+    found = [_on_test(engine, corpus, progress=True)]
     if config.evaluation.untuned:
         found.append(_on_test(_untuned(config), corpus, progress=True))
     return found + [_on_test(lead, corpus) for lead in leads]
@@ -286,6 +288,7 @@ def _untuned(config: RunConfig) -> HfEngine:
         source_prefix=config.model.source_prefix,
         max_source_length=config.model.max_source_length,
         generation=config.generation,
+        batch_size=config.training.per_device_eval_batch_size,
     )
 
 

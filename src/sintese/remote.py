@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -28,10 +30,19 @@ class ModelServer:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        try:
+            parts = urlsplit(self.url)
+            sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+            sound = sound and not re.search(r"\s", self.url) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:
             raise ConfigError(
                 [Fault("--endpoint", f"{self.url!r} is no http(s) address of a model server")]
             )
+        if parts.username or parts.password:
+            # It would be shown wherever the address is.
+            raise ConfigError([Fault("--endpoint", "takes no user and password in the address")])
 
     @property
     def name(self) -> str:
@@ -63,13 +74,18 @@ class ModelServer:
             if 400 <= error.code < 500:
                 raise InputError(text) from None
             raise ModelError(f"the model server at {self.url} failed: {text}") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            text = str(getattr(error, "reason", error)).strip()
+            reason = text.splitlines()[0] if text else type(error).__name__
             raise ModelError(f"no answer from the model server at {self.url}: {reason}") from None
         predictions = content.get("predictions") if isinstance(content, dict) else None
-        if not isinstance(predictions, list) or len(predictions) != len(texts):
+        if (
+            not isinstance(predictions, list)
+            or len(predictions) != len(texts)
+            or not all(isinstance(prediction, str) for prediction in predictions)
+        ):
             raise ModelError(f"{self.url} answered with something else than {len(texts)} summaries")
-        return [str(prediction) for prediction in predictions]
+        return predictions
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -26,16 +26,17 @@ class Summarizer(Protocol):
         ...
 
 
-def load(directory: str | Path, *, engine: str = "hf") -> Engine:
+def load(directory: str | Path, *, engine: str = "hf", batch_size: int = 8) -> Engine:
     """Load the model directory that a run exported.
 
     Args:
         directory: what `models.save` wrote: weights, tokenizer and `sintese.json`.
         engine: the file of `sintese.engines` that runs it.
+        batch_size: most texts decoded at once.
 
     Raises:
         UnknownNameError: there is no such engine.
         ModelError: the directory is missing, damaged or not safe to load.
     """
     module = discovery.get("sintese.engines", engine, kind="engine")
-    return cast(Engine, module.load(Path(directory)))
+    return cast(Engine, module.load(Path(directory), batch_size=batch_size))

@@ -14,6 +14,7 @@ from sintese.errors import TrainingError
 from sintese.models import Precision
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What the Trainer calls things → what they are called in MLflow. The slash makes MLflow's UI
@@ -88,7 +89,8 @@ def fit(
     _set_generation(model, tokenizer, config)
     evaluates = config.training.eval_strategy != "no"
     recorder = _recorder(report)
-    callbacks: list[Any] = [recorder]
+    loss = _Loss(config.training.label_smoothing)
+    callbacks: list[Any] = [recorder, _watch(loss)]
     if config.training.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping_patience))
     trainer = Seq2SeqTrainer(
@@ -98,6 +100,7 @@ def fit(
         eval_dataset=validation.dataset if evaluates else None,
         processing_class=tokenizer,
         data_collator=features.collator(tokenizer, model),
+        compute_loss_func=loss,
         compute_metrics=_scorer(tokenizer, references, config) if evaluates else None,
         callbacks=callbacks,
     )
@@ -119,6 +122,7 @@ def fit(
 
 
 def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, rows: int) -> Any:
+    import torch
     from transformers import Seq2SeqTrainingArguments
 
     training = config.training
@@ -142,7 +146,8 @@ def _arguments(config: RunConfig, precision: Precision, output_dir: Path, *, row
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         activation_checkpointing=training.gradient_checkpointing,
         bf16=precision.name == "bf16",
-        label_smoothing_factor=training.label_smoothing,
+        # bf16 asked for on a machine without a GPU: the Trainer takes that only if told so.
+        use_cpu=precision.name == "bf16" and not torch.cuda.is_available(),
         eval_strategy=training.eval_strategy,
         eval_steps=training.eval_steps,
         save_strategy=training.eval_strategy,
@@ -179,19 +184,68 @@ def _set_generation(
         decoder_start_token_id=base.config.decoder_start_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        early_stopping=config.generation.num_beams > 1,
     )
+
+
+class _Loss:
+    """Cross-entropy over the tokens of a whole optimizer step, padding (−100) left out.
+
+    The Trainer divides by the tokens of all accumulated batches only if the model's own loss
+    takes part in that; T5's does not, and loss and gradient would grow with
+    `gradient_accumulation_steps`.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        self.label_smoothing = label_smoothing
+        self.last: torch.Tensor | None = None
+
+    def __call__(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        from torch.nn.functional import cross_entropy
+
+        logits = outputs["logits"]
+        total = cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(),
+            labels.reshape(-1),
+            ignore_index=-100,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        count = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        self.last = (total / count).detach()
+        return total / count
+
+
+def _watch(loss: _Loss) -> Any:
+    """Return a Trainer callback that ends training one step after a loss that is no number.
+
+    One step after and not at once: by then the value has long been computed, and asking a GPU
+    for it does not make the next step wait.
+    """
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+        def __init__(self) -> None:
+            self.before: torch.Tensor | None = None
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.before is not None and not math.isfinite(value := self.before.item()):
+                raise _not_finite(value, state.global_step - 1)
+            self.before = loss.last
+
+    return Watch()
 
 
 def _scorer(
     tokenizer: PreTrainedTokenizerBase, references: Sequence[str], config: RunConfig
 ) -> Callable[[Any], dict[str, float]]:
-    pad = tokenizer.pad_token_id
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
 
     def score(prediction: Any) -> dict[str, float]:
         # Rows of different batches are padded to one width with −100, which is no token.
         rows = [[t if t >= 0 else pad for t in row] for row in prediction.predictions.tolist()]
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-        lengths = [sum(t != pad for t in row[1:]) for row in rows]
+        lengths = [sum(t not in (pad, eos) for t in row[1:]) for row in rows]
         cap = config.generation.max_new_tokens
         return {
             **metrics.rouge(texts, references, protocol=config.evaluation.protocol),
@@ -217,8 +271,8 @@ def _recorder(report: Report) -> Any:
                     found[_TRAIN_NAMES[key]] = float(value)
                 elif key.startswith("eval_") and not key.endswith("_per_second"):
                     found[f"validation/{key.removeprefix('eval_')}"] = float(value)
-            if not found:
-                return
+            if not found.keys() - {"train/epoch"}:
+                return  # the Trainer's closing summary
             self.history.append({"step": state.global_step, **found})
             report(found, state.global_step)
             if not math.isfinite(found.get("train/loss", 0.0)):

@@ -54,15 +54,20 @@ def _full(model: PreTrainedModel, tuning: TuningConfig) -> PreTrainedModel:
 
 
 def _lora(model: PreTrainedModel, tuning: TuningConfig) -> PreTrainedModel:
+    import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    linear = {name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    present = {name.rpartition(".")[2] for name in linear}
     wanted = tuning.target_modules or tuple(name for name in _T5_TARGETS if name in present)
-    missing = [name for name in wanted if name.rpartition(".")[2] not in present]
+    # As PEFT matches them: a whole name, or the end of one after a dot.
+    known = [f".{name}" for name in linear]
+    missing = [n for n in wanted if not n or not any(name.endswith(f".{n}") for name in known)]
     if missing or not wanted:
         hint = did_you_mean(missing[0] if missing else "", present & set(_T5_TARGETS))
+        named = ", ".join(name or "''" for name in missing) or "module that LoRA knows how to adapt"
         raise ConfigError(
-            [Fault("tuning.target_modules", f"the model has no {', '.join(missing)}{hint}")]
+            [Fault("tuning.target_modules", f"the model has no linear layer {named}{hint}")]
         )
     return get_peft_model(
         model,

@@ -43,13 +43,17 @@ class Engine(Protocol):
         ...
 
     def summaries(self, texts: Sequence[str]) -> list[Summary]:
-        """Return what `summarize` returns, with lengths and truncation."""
+        """Return what `summarize` returns, with lengths and truncation.
+
+        Raises:
+            InputError: a text that no tokenizer can read, such as half a surrogate pair.
+        """
         ...
 
     def using(self, **settings: Any) -> Self:
         """Return the same engine, weights shared, with other fields of `GenerationConfig`.
 
         Raises:
-            ConfigError: an unknown setting or one out of its range.
+            InputError: an unknown setting or one out of its range.
         """
         ...

@@ -45,6 +45,11 @@ class HfEngine:
             detail = error.errors()[0]
             wanted = detail["msg"].removeprefix("Input should be ")
             raise InputError(f"{detail['loc'][0]}={detail['input']!r} should be {wanted}") from None
+        if generation.min_new_tokens > generation.max_new_tokens:
+            raise InputError(
+                f"min_new_tokens={generation.min_new_tokens} should be at most "
+                f"max_new_tokens={generation.max_new_tokens}"
+            )
         return dataclasses.replace(self, generation=generation)
 
     def summarize(self, texts: Sequence[str]) -> list[str]:
@@ -71,7 +76,15 @@ class HfEngine:
         return out
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(self.source_prefix + text, verbose=False)["input_ids"]
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"character {error.start + 1} of a text is half a surrogate pair: "
+                "the text was cut or decoded wrongly"
+            ) from None
+        plain = models.plain_text(self.tokenizer)(text)
+        ids: list[int] = self.tokenizer(self.source_prefix + plain, verbose=False)["input_ids"]
         return ids
 
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
@@ -106,8 +119,12 @@ class HfEngine:
         return [[t for t in row[1:] if t not in (pad, eos)] for row in rows.tolist()]
 
 
-def load(directory: Path) -> HfEngine:
+def load(directory: Path, *, batch_size: int = 8) -> HfEngine:
     """Load a model directory written by `sintese.models.save`, on the GPU if there is one.
+
+    Args:
+        directory: the model's.
+        batch_size: most texts decoded at once.
 
     Raises:
         ModelError: the directory is missing, damaged or not safe to load.
@@ -128,4 +145,5 @@ def load(directory: Path) -> HfEngine:
         source_prefix=manifest.source_prefix,
         max_source_length=manifest.max_source_length,
         generation=manifest.generation,
+        batch_size=batch_size,
     )

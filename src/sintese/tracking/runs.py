@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sintese.config import RunConfig, flat, to_yaml
+from sintese.config import RunConfig
 from sintese.errors import TrackingError
+from sintese.recipes import flat, to_yaml
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

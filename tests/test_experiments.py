@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hub_standin import Hub, hub  # noqa: F401 - the fixture
 
-from sintese import config, datasets
+from sintese import config, datasets, recipes
 
 REPO = Path(__file__).resolve().parents[1]
 RECIPES = sorted((REPO / "experiments").glob("*.yaml"))
@@ -22,7 +22,7 @@ RECIPES = sorted((REPO / "experiments").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_resolves(path: Path) -> None:
-    found = config.load(path)
+    found = recipes.load(path)
     assert found.name.replace("-", "_") == path.stem
     assert found.description.endswith(".")
     assert found.data.source in datasets.available()
