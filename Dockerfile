@@ -86,7 +86,7 @@ COPY --from=libraries /opt/venv /opt/venv
 COPY experiments experiments
 COPY serve/container.py ./
 # For runs of `sintese train`: checkpoints and what it fetches.
-RUN install --directory --owner=10001 --group=10001 /work
+RUN install --directory --owner=10001 --group=10001 /var/lib/sintese
 USER 10001:10001
 
 FROM app AS page

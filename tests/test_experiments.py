@@ -33,7 +33,7 @@ def test_recipe_says_only_what_differs(path: Path) -> None:
     """A field at its default is noise: whoever reads the recipe looks for a reason for it."""
     raw = yaml.safe_load(path.read_text("utf-8"))
     defaults = config.RunConfig().model_dump(mode="json")
-    told = {"data.source", "tuning.method", "tuning.r", "tuning.lora_alpha"}
+    told = {"data.source", "model.base_model", "tuning.method", "tuning.r", "tuning.lora_alpha"}
     told |= {f"model.max_{side}_length" for side in ("source", "target")}
     told |= {f"training.{name}" for name in ("num_train_epochs", "learning_rate", "warmup_ratio")}
     told |= {"training.per_device_train_batch_size", "training.per_device_eval_batch_size"}
