@@ -1,6 +1,7 @@
 # make demo   the whole road on embedded data, offline once installed
 # make test   all tests that need neither a GPU nor the internet
 # make check  lint, format, types, import layers
+# make bench  benchmarks against peers (NAME=help for one)
 #
 # PYTHON chooses the interpreter (3.11 to 3.13):  make demo PYTHON=python3.12
 
@@ -17,7 +18,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 .PHONY: help setup setup-dev demo test test-slow check format bench clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 setup: $(VENV)/.installed
 
@@ -60,7 +61,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(NAME)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

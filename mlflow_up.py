@@ -290,7 +290,7 @@ def _database(uri: str) -> str:
             return uri
         raise UsageError(
             f"--backend-store-uri {uri!r}: not a database address; write sqlite:///FILE.db or "
-            "postgresql://USER:PASSWORD@HOST/NAME"
+            "postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
         )
     path = Path(uri[found.end() :]).absolute()
     if not path.parent.is_dir():

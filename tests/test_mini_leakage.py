@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,9 +10,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments" / "mini"))
-
-import check_leakage
+# By path: the folder also holds an evaluate.py and a train.py, which must not shadow others.
+_SPEC = importlib.util.spec_from_file_location(
+    "mini_check_leakage",
+    Path(__file__).parents[1] / "experiments" / "mini" / "check_leakage.py",
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+check_leakage = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = check_leakage
+_SPEC.loader.exec_module(check_leakage)
 
 HELD_OUT = (
     "O Jardim Botânico abre as portas no domingo com uma exposição de orquídeas trazidas de doze "

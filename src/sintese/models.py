@@ -219,6 +219,8 @@ def load_base(
         raise ModelError(
             f"cannot load {name!r}: {len(missing)} weights are not in it, such as {missing[0]}"
         )
+    # Whoever generates says how long; beside that, a checkpoint's own limits only raise warnings.
+    loaded.generation_config.max_length = loaded.generation_config.min_length = None
     rows = loaded.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise ModelError(

@@ -107,7 +107,9 @@ class HfEngine:
                 input_ids=input_ids,
                 attention_mask=mask,
                 generation_config=HfGenerationConfig(
-                    **self.generation.model_dump(),
+                    **self.generation.model_dump(exclude={"min_new_tokens"}),
+                    # None, not 0: any number makes generate warn about min_length.
+                    min_new_tokens=self.generation.min_new_tokens or None,
                     do_sample=False,
                     early_stopping=self.generation.num_beams > 1,
                     decoder_start_token_id=self.model.config.decoder_start_token_id,
