@@ -12,9 +12,13 @@ def subclasses(base: type[Exception]) -> list[type[Exception]]:
     return [base, *(deeper for sub in base.__subclasses__() for deeper in subclasses(sub))]
 
 
-@pytest.mark.parametrize("error", subclasses(errors.SinteseError), ids=lambda e: e.__name__)
+@pytest.mark.parametrize(
+    "error",
+    # Another module may have private ones, to tell apart what it catches itself.
+    [e for e in subclasses(errors.SinteseError) if e.__module__ == errors.__name__],
+    ids=lambda e: e.__name__,
+)
 def test_every_error_has_a_status_and_an_exit_code(error):
-    assert error.__name__ in vars(errors)
     assert 400 <= error.http_status < 600
     assert error.exit_code in (1, 2)
     assert error.__doc__

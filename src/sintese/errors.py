@@ -78,6 +78,12 @@ class TrackingError(SinteseError):
     http_status = 502
 
 
+class PublishingError(SinteseError):
+    """The hub did not take the model; it is trained and registered all the same."""
+
+    http_status = 502
+
+
 class ComparisonError(UsageError):
     """Two evaluations that must not be compared: other data, other protocol."""
 

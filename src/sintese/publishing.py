@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sintese.errors import Fault, SinteseError
+from sintese.errors import Fault, PublishingError
 
 # https://huggingface.co/docs/hub/repositories-getting-started: user or organization, then name.
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-class PublishingError(SinteseError):
-    """The hub did not take the model; it is trained and registered all the same."""
 
 
 def fault(repository: str) -> Fault | None:
