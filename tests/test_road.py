@@ -106,7 +106,7 @@ def test_run_holds_losses_learning_rate_and_rouge(run: Any, road: Road) -> None:
     for protocol in ("unicode", "default", "xlsum_pt"):
         for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
             assert f"test/{protocol}/{kind}" in names
-            assert f"test_lead-3/{protocol}/{kind}" in names
+            assert f"test_lead-1/{protocol}/{kind}" in names
     assert "data/train_texts_truncated_share" in names
     assert "data/train_summaries_truncated_share" in names
     assert any(name.startswith("system/") for name in names)
@@ -121,7 +121,7 @@ def test_run_names_its_corpus_commit_and_recipe(run: Any, road: Road) -> None:
     assert run.data.tags["mlflow.source.git.commit"]
     assert run.data.tags["data.digest"]
     note = run.data.tags["mlflow.note.content"]
-    assert "amostra/descricoes" in note and "lead-3" in note and "champion" in note
+    assert "amostra/descricoes" in note and "lead-1" in note and "champion" in note
     files = _files(road, run.info.run_id)
     expected = {"recipe.yaml", "samples.json", "evaluation.json", "promotion.json"}
     expected |= {"curves/loss.png", "curves/rouge.png", "curves/learning_rate.png"}
@@ -132,7 +132,7 @@ def test_run_names_its_corpus_commit_and_recipe(run: Any, road: Road) -> None:
 
 def test_samples_show_text_reference_prediction_and_rouge(run: Any, road: Road) -> None:
     table = json.loads(_artifact(road, run.info.run_id, "samples.json").read_text("utf-8"))
-    wanted = {"id", "text", "reference", "prediction", "lead-3", "rouge1", "rougeLsum"}
+    wanted = {"id", "text", "reference", "prediction", "lead-1", "rouge1", "rougeLsum"}
     assert wanted <= set(table["columns"])
     assert len(table["data"]) == 8
 
@@ -152,7 +152,7 @@ def test_version_leads_back_to_run_data_and_metrics(run: Any, road: Road) -> Non
     assert version.tags["data.digest"] == run.data.tags["data.digest"]
     assert float(version.tags["test.unicode.rouge1"]) == run.data.metrics["test/unicode/rouge1"]
     assert version.tags["gate.promoted"] == "true"
-    assert "lead-3" in version.description
+    assert "lead-1" in version.description
     challenger = road.client().get_model_version_by_alias("sintese", "challenger")
     assert challenger.version == version.version
 

@@ -27,7 +27,8 @@ from sintese.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig as HfGenerationConfig
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = "sintese.json"
 # Pickles run code when they are read. They are refused even beside safetensors, because which
@@ -228,6 +229,24 @@ def load_base(
             "embeddings: use the tokenizer the model was trained with"
         )
     return loaded
+
+
+def decoding(
+    generation: GenerationConfig, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> HfGenerationConfig:
+    """Return transformers' settings for `generation`: the same in training and in serving."""
+    from transformers import GenerationConfig as HfGenerationConfig
+
+    return HfGenerationConfig(
+        **generation.model_dump(exclude={"min_new_tokens"}),
+        # None, not 0: any number makes generate warn about min_length.
+        min_new_tokens=generation.min_new_tokens or None,
+        do_sample=False,
+        early_stopping=generation.num_beams > 1,
+        decoder_start_token_id=config.decoder_start_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
 
 
 @lru_cache(maxsize=4)

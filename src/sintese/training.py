@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sintese import features, metrics
 from sintese.config import RunConfig, planned_steps
 from sintese.errors import TrainingError
-from sintese.models import Precision
+from sintese.models import Precision, decoding
 
 if TYPE_CHECKING:
     import torch
@@ -176,16 +176,8 @@ def _set_generation(
     Set on the model itself: the Trainer would set it on PEFT's wrapper, whose `generate` asks the
     wrapped model, and every summary would end at the library's default of 20 tokens.
     """
-    from transformers import GenerationConfig
-
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    base.generation_config = GenerationConfig(
-        **config.generation.model_dump(),
-        decoder_start_token_id=base.config.decoder_start_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        early_stopping=config.generation.num_beams > 1,
-    )
+    base.generation_config = decoding(config.generation, base.config, tokenizer)
 
 
 class _Loss:

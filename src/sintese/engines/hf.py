@@ -89,7 +89,6 @@ class HfEngine:
 
     def _generate(self, batch: Sequence[list[int]]) -> list[list[int]]:
         import torch
-        from transformers import GenerationConfig as HfGenerationConfig
 
         pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         kept = [
@@ -106,15 +105,8 @@ class HfEngine:
             rows = self.model.generate(
                 input_ids=input_ids,
                 attention_mask=mask,
-                generation_config=HfGenerationConfig(
-                    **self.generation.model_dump(exclude={"min_new_tokens"}),
-                    # None, not 0: any number makes generate warn about min_length.
-                    min_new_tokens=self.generation.min_new_tokens or None,
-                    do_sample=False,
-                    early_stopping=self.generation.num_beams > 1,
-                    decoder_start_token_id=self.model.config.decoder_start_token_id,
-                    pad_token_id=pad,
-                    eos_token_id=eos,
+                generation_config=models.decoding(
+                    self.generation, self.model.config, self.tokenizer
                 ),
             )
         # Column 0 is the decoder's start token; rows are padded to the longest of the batch.
