@@ -43,6 +43,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python train.py --config experiments/demo.yaml
+	@echo "(in a new shell, first: source $(VENV)/bin/activate)"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

@@ -194,7 +194,11 @@ class TrackingConfig(Section):
     tracking_uri: str | None = Field(
         None, description="MLflow server or database; default MLFLOW_TRACKING_URI or ./mlflow.db"
     )
-    experiment_name: str = Field("sintese", min_length=1, description="MLflow experiment")
+    experiment_name: str = Field(
+        "sintese",
+        min_length=1,
+        description="MLflow experiment; inside mlflow run, its own --experiment-name decides",
+    )
     run_name: str | None = Field(None, description="MLflow run name; default: the recipe's name")
     registered_model_name: str = Field(
         "sintese", pattern=r"^[^/:.%\"']+$", description="model name in the MLflow registry"
