@@ -242,7 +242,6 @@ def decoding(
         # None, not 0: any number makes generate warn about min_length.
         min_new_tokens=generation.min_new_tokens or None,
         do_sample=False,
-        early_stopping=generation.num_beams > 1,
         decoder_start_token_id=config.decoder_start_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
