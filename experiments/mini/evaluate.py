@@ -204,8 +204,6 @@ def main(
     generation: dict[str, Any] = {}
     if num_beams is not None:
         generation["num_beams"] = num_beams
-        if num_beams == 1:
-            generation["early_stopping"] = False
     if length_penalty is not None:
         generation["length_penalty"] = length_penalty
     reports = []

@@ -330,7 +330,7 @@ def summarize(init: str, max_source: int, max_target: int, mix: str, **options: 
 @click.option("--checkpoint", "names", multiple=True, help="Checkpoints to average.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--num-beams", default=4, show_default=True)
-@click.option("--length-penalty", default=1.0, show_default=True)
+@click.option("--length-penalty", default=1.2, show_default=True)
 def export(
     work_dir: Path,
     names: tuple[str, ...],
@@ -358,7 +358,6 @@ def export(
         num_beams=num_beams,
         length_penalty=length_penalty,
         no_repeat_ngram_size=3,
-        early_stopping=True,
     )
     output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(output)
