@@ -62,7 +62,6 @@ def test_xlsum_recipe_runs_unmodified_from_the_hub(hub: Hub, tmp_path: Path) -> 
     assert "xlsum_pt (decides)" in output
 
 
-@pytest.mark.slow  # its twenty epochs decode up to 400 tokens by beams after each
 def test_temario_recipe_runs_unmodified_from_a_file(hub: Hub, tmp_path: Path) -> None:  # noqa: F811
     hub_standin.write_t5(hub.folder)
     rows = tmp_path / "temario.jsonl"
