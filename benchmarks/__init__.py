@@ -38,14 +38,12 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], *, rounds: int =
     return [Timing(name, tuple(values)) for name, values in walls.items()]
 
 
-def table(timings: list[Timing], *, reach: str) -> str:
-    """Return the result as Markdown: the first contender is this project, the others its peers."""
-    ours, lines = (
-        timings[0],
-        ["| | median | spread | ours is faster by |", "| --- | --- | --- | --- |"],
-    )
+def table(timings: list[Timing], *, peers: tuple[str, ...], reach: str) -> str:
+    """Return the result as Markdown; `peers` are set against the first contender, which is ours."""
+    ours = timings[0]
+    lines = ["| | median | spread | the first is faster by |", "| --- | --- | --- | --- |"]
     for timing in timings:
-        ratio = "" if timing is ours else f"{timing.median / ours.median:.1f} ×"
+        ratio = f"{timing.median / ours.median:.1f} ×" if timing.name in peers else ""
         spread = f"{min(timing.wall):.3f}–{max(timing.wall):.3f} s"
         lines.append(f"| {timing.name} | {timing.median:.3f} s | {spread} | {ratio} |")
     return "\n".join([*lines, "", f"To reach: {reach}"])

@@ -26,4 +26,6 @@ def run() -> str:
             "mlflow --help": lambda: ask("-m", "mlflow", "--help"),
         }
     )
-    return table(timings, reach="0.25 s or less, 8 × faster than mlflow --help")
+    return table(
+        timings, peers=("mlflow --help",), reach="0.25 s or less, 8 × faster than mlflow --help"
+    )
