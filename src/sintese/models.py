@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MANIFEST = "sintese.json"
+# Said, because what is left out makes transformers ask on the terminal whether to run it.
+_NO_CODE = {"trust_remote_code": False}
+_FAMILY = ("t5", "mt5", "umt5")
 # Pickles run code when they are read. They are refused even beside safetensors, because which
 # of the two is loaded would then be somebody else's choice.
-_FAMILY = ("t5", "mt5", "umt5")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 
 
@@ -165,7 +167,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     directory = Path(name)
     if not directory.is_dir():
         with _one_line_errors(name):
-            return AutoTokenizer.from_pretrained(name, revision=revision)
+            return AutoTokenizer.from_pretrained(name, revision=revision, **_NO_CODE)
     check_safe(directory)
     if (directory / "spiece.model").is_file() and not (directory / "config.json").is_file():
         # Without config.json transformers 5 does not see a T5 tokenizer here, and asking for
@@ -173,9 +175,9 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         with tempfile.TemporaryDirectory() as folder, _one_line_errors(name):
             shutil.copy(directory / "spiece.model", folder)
             (Path(folder) / "config.json").write_text('{"model_type": "t5"}', encoding="utf-8")
-            return AutoTokenizer.from_pretrained(folder)
+            return AutoTokenizer.from_pretrained(folder, **_NO_CODE)
     with _one_line_errors(name):
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, **_NO_CODE)
 
 
 def load_base(
@@ -196,7 +198,7 @@ def load_base(
     if model.init == "random":
         source = str(architectures().get(model.base_model, name))
         with _one_line_errors(source):
-            config = AutoConfig.from_pretrained(source, revision=model.revision)
+            config = AutoConfig.from_pretrained(source, revision=model.revision, **_NO_CODE)
         _refuse_foreign(config, source)
         # Rounded up, because matrix kernels like multiples of 128; never below the tokenizer.
         config.vocab_size = max(config.vocab_size, -(-len(tokenizer) // 128) * 128)
@@ -205,7 +207,7 @@ def load_base(
             built = AutoModelForSeq2SeqLM.from_config(config)
         return built
     with _one_line_errors(name), _bars(shown=not Path(name).is_dir()):
-        config = AutoConfig.from_pretrained(name, revision=model.revision)
+        config = AutoConfig.from_pretrained(name, revision=model.revision, **_NO_CODE)
         _refuse_foreign(config, name)
         loaded, report = AutoModelForSeq2SeqLM.from_pretrained(
             name,
@@ -214,6 +216,7 @@ def load_base(
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            **_NO_CODE,
         )
     if missing := sorted(report["missing_keys"]):
         # transformers makes them up at random and goes on.
