@@ -190,6 +190,12 @@ def test_several_faults_are_listed_together(tmp_path):
     assert len(faults) == 7
 
 
+def test_an_unknown_subset_does_not_hide_the_other_faults():
+    lines = refused("train", "--subset", "noticia", "--learning_rate", "0")
+    assert any("did you mean 'noticias'" in line for line in lines)
+    assert any("should be greater than 0" in line for line in lines)
+
+
 def test_a_missing_recipe_does_not_hide_the_other_faults(tmp_path):
     lines = refused("train", "--config", str(tmp_path / "none.yaml"), "--lernin_rate", "1")
     assert any("no file" in line for line in lines)

@@ -477,3 +477,14 @@ def test_the_precision_is_chosen_with_a_reason(monkeypatch, asked, cuda, native,
         assert "training.precision" in precision.reason
     else:
         assert ("Tesla T4" if cuda else "no CUDA device") in precision.reason
+
+
+def test_shipped_models_name_no_path_of_the_machine_that_made_them():
+    # SentencePiece writes the paths of its training files into spiece.model.
+    for directory in models.shipped().values():
+        for path in directory.iterdir():
+            content = path.read_bytes()
+            found = [
+                mark for mark in (b"/work/", b"/home/", b"/tmp/", b"/root/") if mark in content
+            ]
+            assert found == [], path

@@ -78,9 +78,22 @@ def train_tokenizer(data: Path, folder: Path) -> None:
         num_threads=2,
         minloglevel=2,
     )
+    forget_paths(folder / "spiece.model")
     save_tokenizer(folder / "spiece.model", folder / "tokenizer")
     for leftover in (text, rules):
         leftover.unlink()
+
+
+def forget_paths(model_file: Path) -> None:
+    """Take out the paths of this machine, which SentencePiece writes into the model it trains."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(model_file.read_bytes())
+    model.trainer_spec.ClearField("input")
+    model.trainer_spec.ClearField("model_prefix")
+    model.normalizer_spec.ClearField("normalization_rule_tsv")
+    model_file.write_bytes(model.SerializeToString())
 
 
 def save_tokenizer(model_file: Path, folder: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -263,18 +264,18 @@ def _pairs(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[Any]]:
     return pairs, faults
 
 
-class _terminable:
+@contextmanager
+def _terminable() -> Iterator[None]:
     """Let SIGTERM unwind like Ctrl-C does, so that the run is recorded as KILLED."""
 
-    def __enter__(self) -> None:
-        self.previous = signal.signal(signal.SIGTERM, self._raise)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.previous)
-
-    @staticmethod
-    def _raise(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def unwind(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt("SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quiet_libraries() -> None:

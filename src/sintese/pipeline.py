@@ -27,7 +27,7 @@ from sintese.baselines import Lead, LeadWords
 from sintese.config import ProtocolName, RunConfig, cross_faults, planned_steps, warmup_fault
 from sintese.datasets import Corpus
 from sintese.engines.hf import HfEngine
-from sintese.errors import ConfigError, DataError, Fault, TrainingError, did_you_mean
+from sintese.errors import ConfigError, Fault, TrainingError, UsageError, did_you_mean
 from sintese.evaluation import Evaluation
 from sintese.metrics import PROTOCOLS
 from sintese.promotion import PromotionDecision, Standing, decide
@@ -77,7 +77,7 @@ def check(
 
     Raises:
         ConfigError: with every fault of recipe and corpus together.
-        DataError: the corpus cannot be read and nothing else is wrong.
+        UsageError: the corpus cannot be read, and nothing else is wrong.
     """
     config, found = draft(raw, overrides)
     found = [*(faults or []), *found]
@@ -92,7 +92,7 @@ def check(
         except ConfigError as error:
             found.extend(error.faults)
             rows = datasets.most_train_rows(config.data)
-        except DataError as error:
+        except UsageError as error:
             if not found:
                 raise
             found.append(Fault("", str(error)))
